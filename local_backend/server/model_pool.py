@@ -1,0 +1,115 @@
+"""The models a server offers: loaded when first asked for, once, and closed together.
+
+Also decides which model answers to a name. Where the weights come from is the loaders' business.
+"""
+
+from __future__ import annotations
+
+import threading
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from local_backend.engine.constraint import GrammarCompiler, VocabularyBytes
+from local_backend.errors import ConfigError, EngineStoppedError
+from local_backend.local_engine import TextEngine
+from local_backend.server.replies import invalid_request
+
+__all__ = ["LoadedModel", "ModelPool"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that is ready to answer, with its grammar compiler."""
+
+    engine: TextEngine
+    grammars: GrammarCompiler
+
+
+class ModelPool:
+    """Loads each model on first use; every method may be called from any thread.
+
+    Loaded models stay until `close()`. Different models load side by side; callers of one model wait for
+    the same load. A load that fails is tried again by the next caller.
+
+    Args:
+        loaders: Served name to the function that loads the model; a loader raises LocalBackendError.
+        default: The model that answers to hosted names such as "deepseek-flash"; one of `loaders`.
+
+    Raises:
+        ConfigError: `default` has no loader.
+    """
+
+    def __init__(self, loaders: Mapping[str, Callable[[], TextEngine]], default: str) -> None:
+        if default not in loaders:
+            raise ConfigError(
+                f"the default model {default!r} is not served",
+                help_message=f"Choose one of: {', '.join(loaders) or '(no model was given)'}.",
+            )
+        self._default = default
+        self._loaders = dict(loaders)
+        self._locks = {name: threading.Lock() for name in loaders}
+        self._loaded: dict[str, LoadedModel] = {}
+        self._closed = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Served models, the default first."""
+        return (self._default, *(name for name in self._loaders if name != self._default))
+
+    def resolve(self, requested: str) -> str:
+        """Return the served model that answers to a name.
+
+        Raises:
+            HttpError: No model does; the text lists those that do.
+        """
+        if requested in self._loaders:
+            return requested
+        hosted = _hosted_names()
+        if requested in hosted:
+            return self._default
+        supported = ", ".join((*self.names, *(name for name, canonical in hosted.items() if canonical)))
+        raise invalid_request(f"The supported API model names are {supported}, but you passed {requested}.")
+
+    def get(self, name: str) -> LoadedModel:
+        """Return a served model, loading it if need be.
+
+        Raises:
+            LocalBackendError: It cannot be loaded.
+            EngineStoppedError: The pool is closed.
+        """
+        with self._locks[name]:
+            if self._closed:
+                raise EngineStoppedError("the models are closed", help_message="Start the server again.")
+            if name not in self._loaded:
+                engine = self._loaders[name]()
+                self._loaded[name] = LoadedModel(engine, GrammarCompiler(lambda: _vocabulary(engine)))
+            return self._loaded[name]
+
+    def close(self) -> None:
+        """Close every loaded model; later requests are refused. Idempotent."""
+        self._closed = True
+        for name, lock in self._locks.items():
+            with lock:
+                model = self._loaded.pop(name, None)
+            if model is not None:
+                model.engine.close()
+
+
+@cache
+def _hosted_names() -> Mapping[str, bool]:
+    """Read the hosted names, each with whether error texts list it."""
+    text = files("local_backend.server").joinpath("hosted_names.toml").read_text(encoding="utf-8")
+    return {row["id"]: row.get("canonical", False) for row in tomllib.loads(text)["name"]}
+
+
+def _vocabulary(engine: TextEngine) -> VocabularyBytes:
+    tokenizer = engine.tokenizer
+    return VocabularyBytes(
+        token_bytes=[tokenizer.token_bytes(token_id) for token_id in range(tokenizer.vocab_size)],
+        special_tokens=tokenizer.special_tokens,
+        eos_token_ids=tokenizer.eos_token_ids,
+        encode=lambda raw: tokenizer.encode_plain(raw.decode(errors="replace")),
+    )
