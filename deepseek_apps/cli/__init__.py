@@ -1,0 +1,1 @@
+"""The `deepseek-apps` command: one verb per file, `render` is the only printer."""

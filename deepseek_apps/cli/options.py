@@ -1,0 +1,78 @@
+"""Options that several verbs share, and the completion of their values. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+__all__ = [
+    "BackendName",
+    "BackendOption",
+    "BaseUrlOption",
+    "JsonOption",
+    "MaxTokensOption",
+    "ModelOption",
+    "SeedOption",
+    "SystemOption",
+    "TemperatureOption",
+    "TimeoutOption",
+    "UsageOption",
+    "complete_model",
+]
+
+BackendName = Literal["auto", "hosted", "local", "server"]
+
+
+def complete_model(incomplete: str) -> list[tuple[str, str]]:
+    """Return (name, help) of the local and hosted models whose names start with incomplete."""
+    from deepseek_apps.cli.models import local_models  # noqa: PLC0415  lazy: only the shell asks for this
+    from deepseek_apps.cli.session import hosted_models  # noqa: PLC0415
+
+    names = {**hosted_models(), **local_models()}
+    return [(name, text) for name, text in names.items() if name.startswith(incomplete)]
+
+
+BackendOption = Annotated[
+    BackendName | None,
+    typer.Option(
+        "--backend",
+        "-b",
+        help="Where to ask: local (this machine), hosted (api.deepseek.com), server (--base-url), or auto:"
+        " server if a URL is set, hosted if there is a key, else local.",
+        show_default="the setting, else auto",
+    ),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Model name; see `deepseek-apps models list`.",
+        show_default="the backend's default",
+        autocompletion=complete_model,
+    ),
+]
+BaseUrlOption = Annotated[
+    str | None,
+    typer.Option("--base-url", help="An OpenAI-compatible server, such as http://127.0.0.1:8000/v1."),
+]
+SystemOption = Annotated[str | None, typer.Option("--system", "-s", help="System prompt.")]
+TemperatureOption = Annotated[
+    float | None,
+    typer.Option("--temperature", "-t", min=0.0, max=2.0, help="0 always takes the most likely token."),
+]
+MaxTokensOption = Annotated[
+    int | None, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")
+]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", help="Makes sampling repeatable, where the backend can.")
+]
+TimeoutOption = Annotated[
+    float | None,
+    typer.Option("--timeout", min=0.001, help="Give up after this many seconds (exit code 124)."),
+]
+UsageOption = Annotated[
+    bool, typer.Option("--usage", "-u", help="Print tokens, cache hits and speed on stderr.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]

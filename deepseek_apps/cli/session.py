@@ -1,0 +1,70 @@
+"""What `ask` and `chat` share: from options to a client, and what is said about an answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from deepseek_apps.cli.prompt_input import check_text
+
+if TYPE_CHECKING:
+    from deepseek_apps.answer import Answer
+    from deepseek_apps.cli.options import BackendName
+    from deepseek_apps.client import DeepSeek
+
+__all__ = ["answer_notes", "connect", "hosted_models", "system_messages"]
+
+
+def connect(*, backend: BackendName | None, model: str | None, base_url: str | None) -> DeepSeek:
+    """Return a client; what is not given comes from the settings. Naming a server implies its backend.
+
+    Raises:
+        SettingsError: A setting cannot be used.
+    """
+    from deepseek_apps.client import DeepSeek  # noqa: PLC0415  lazy: the SDK costs 0.6 s
+
+    given: dict[str, Any] = {"backend": backend, "model": model, "base_url": base_url}
+    if base_url is not None and backend is None:
+        given["backend"] = "server"
+    return DeepSeek(**{name: value for name, value in given.items() if value is not None})
+
+
+def system_messages(system: str | None) -> list[dict[str, Any]]:
+    """Return the messages that open a conversation: the system prompt, if there is one."""
+    return [{"role": "system", "content": check_text(system, "--system")}] if system else []
+
+
+def hosted_models() -> dict[str, str]:
+    """Return the hosted models' names and what each is."""
+    from deepseek_apps.catalog import hosted_models as rows  # noqa: PLC0415
+
+    return {row.id: "hosted" for row in rows()}
+
+
+def answer_notes(answer: Answer, *, usage: bool) -> list[str]:
+    """Return the remarks that follow an answer on stderr: why it is cut, and its usage if asked for."""
+    notes = []
+    if answer.finish_reason == "length":
+        notes.append("the answer was cut at its longest allowed length; raise --max-tokens for more")
+    if answer.finish_reason == "content_filter":
+        notes.append("the backend's content filter stopped the answer")
+    if usage:
+        notes.append(_usage(answer))
+    return notes
+
+
+def _usage(answer: Answer) -> str:
+    from deepseek_apps.answer import Usage  # noqa: PLC0415
+
+    counts = Usage.from_wire(answer.usage)
+    parts = [
+        f"{answer.backend} {answer.model}",
+        f"{counts.prompt_tokens} prompt tokens ({counts.prompt_cache_hit_tokens} cached)"
+        f" + {counts.completion_tokens} answer tokens"
+        if answer.usage
+        else "usage not reported",
+    ]
+    if answer.first_token_seconds is not None:
+        parts.append(f"first token {answer.first_token_seconds:.2f} s")
+    if (speed := answer.tokens_per_second) is not None:
+        parts.append(f"{speed:.1f} tokens/s")
+    return "usage: " + " · ".join((*parts, f"{answer.seconds:.2f} s in all"))
