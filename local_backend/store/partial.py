@@ -38,7 +38,7 @@ def resumable_bytes(target: Path, *, sha256: str) -> int:
         if journal["sha256"] != sha256:
             return 0
         return max(0, min(int(journal["offset"]), _part_path(target).stat().st_size))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ import sys
 from pathlib import Path
 
 from local_backend.errors import NetworkUnavailableError
+from local_backend.store.disk import DISK_FULL_ERRNOS
 
 __all__ = ["PipDownload"]
 
@@ -38,6 +38,7 @@ class PipDownload:
         self._folder = folder
         self._wheels = folder / "wheel"
         self._log = folder / "pip.log"
+        self._seen = 0
         temporary = folder / "tmp"
         temporary.mkdir(parents=True)
         environment = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
@@ -56,13 +57,12 @@ class PipDownload:
         return True
 
     def bytes_seen(self) -> int:
-        """Return the size of the largest file so far: the wheel, or what there is of it."""
-        largest = 0
+        """Return the size of the largest file so far: the wheel, or what there is of it. Never falls."""
         for directory, _, names in os.walk(self._folder):
             for name in names:
                 with contextlib.suppress(OSError):  # pip renames and deletes while we look
-                    largest = max(largest, (Path(directory) / name).stat().st_size)
-        return largest
+                    self._seen = max(self._seen, (Path(directory) / name).stat().st_size)
+        return self._seen
 
     def wheel(self) -> Path:
         """Return the downloaded wheel, once wait() has returned True.
@@ -75,8 +75,9 @@ class PipDownload:
         if self._process.returncode == 0 and len(wheels) == 1:
             return wheels[0]
         output = self._log.read_text(encoding="utf-8", errors="replace")
-        if os.strerror(errno.ENOSPC) in output:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder))
+        for code in DISK_FULL_ERRNOS:
+            if f"[Errno {code}]" in output:
+                raise OSError(code, os.strerror(code), str(self._folder))
         lines = [line.strip() for line in output.splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR")] or lines or ["no output"]
         raise NetworkUnavailableError(

