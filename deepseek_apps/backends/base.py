@@ -1,0 +1,56 @@
+"""What a backend is: a name, an address, and a pair of httpx2 transports that reach it.
+
+Everything above (clients, LangChain models, the CLI) talks DeepSeek's dialect to a transport and does not
+know which backend it is.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import httpx2
+from pydantic import SecretStr
+
+__all__ = ["BACKEND_HEADER", "PLACEHOLDER_KEY", "Backend", "BackendName"]
+
+BackendName = Literal["hosted", "local", "server"]
+# Response header that says which backend answered.
+BACKEND_HEADER = "x-deepseek-apps-backend"
+# What the openai SDK is given as its key. Without one it would take OPENAI_API_KEY; the transport puts the
+# real one in its place, and nothing else ever holds it.
+PLACEHOLDER_KEY = "deepseek-apps"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend(ABC):
+    """Who answers. Comparing, copying and pickling are by value; a pickle holds the key.
+
+    Attributes:
+        name: Kind of backend.
+        base_url: Address that request paths are joined to.
+        api_key: Key for that address and no other; None sends none. Never part of a repr.
+        default_model: Model to ask for when the caller names none; None if only the backend knows.
+    """
+
+    name: ClassVar[BackendName]
+    base_url: str
+    api_key: SecretStr | None = field(default=None, repr=False)
+    default_model: str | None = None
+
+    @abstractmethod
+    def transport(self) -> httpx2.BaseTransport:
+        """Return a new transport; opens no connection and loads no model before its first request."""
+
+    @abstractmethod
+    def async_transport(self) -> httpx2.AsyncBaseTransport:
+        """Return a new asynchronous transport; it behaves as `transport` does."""
+
+    def model_name(self, name: str) -> str:
+        """Return the name to send for what the caller called a model.
+
+        Raises:
+            SettingsError: The backend must not be sent this name.
+        """
+        return name

@@ -1,0 +1,242 @@
+"""The local backend: the embedded engine behind the same request handler that `serve` puts on a socket.
+
+The only module that imports local_backend, and only when a request needs it: torch alone costs over a second.
+No byte leaves the process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import httpx2
+
+from deepseek_apps.backends._in_process import (
+    AsyncBodyStream,
+    BodyHandle,
+    BodyStream,
+    OpenBodies,
+    Watchdog,
+    read_timeout,
+    wait_in_thread,
+)
+from deepseek_apps.backends.base import BACKEND_HEADER, Backend, BackendName
+from deepseek_apps.catalog import catalogue
+from deepseek_apps.errors import SettingsError
+
+if TYPE_CHECKING:
+    from local_backend.local_engine import TextEngine
+    from local_backend.server.messages import Request, Response
+
+__all__ = ["AsyncLocalTransport", "Handler", "LocalBackend", "LocalTransport", "require_local_extras"]
+
+# Reserved by RFC 2606: if such a request ever met a real network, it could go nowhere.
+LOCAL_BASE_URL = "http://local.invalid/v1"
+EXTRAS = ("deepseek_recipe", "gguf", "jinja2", "llguidance", "numpy", "safetensors", "tokenizers", "torch")
+
+
+class Handler(Protocol):
+    """Answers requests; local_backend's RequestHandler is the real one."""
+
+    def handle(self, request: Request) -> Response:
+        """Answer one request; never raises for bad input."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalBackend(Backend):
+    """The embedded engine of this process; all clients share one per model.
+
+    Attributes:
+        default_model: Catalogue name or path of the model that answers.
+    """
+
+    name: ClassVar[BackendName] = "local"
+    default_model: str | None = field(default_factory=lambda: catalogue().default_local_model)
+    base_url: str = LOCAL_BASE_URL
+
+    def transport(self) -> httpx2.BaseTransport:
+        """Return a transport to the shared engine, which is loaded by the first request."""
+        return LocalTransport(self._handler())
+
+    def async_transport(self) -> httpx2.AsyncBaseTransport:
+        """Return an asynchronous transport to the shared engine, which is loaded by the first request."""
+        return AsyncLocalTransport(self._handler())
+
+    def _handler(self) -> Handler:
+        require_local_extras()
+        return _SharedHandler(self.default_model or catalogue().default_local_model)
+
+
+def require_local_extras() -> None:
+    """Check that what the embedded engine needs is installed, without importing it.
+
+    Raises:
+        SettingsError: Something is missing.
+    """
+    if missing := [name for name in EXTRAS if find_spec(name) is None]:
+        raise SettingsError(
+            f"the local backend needs {', '.join(missing)}, which is not installed",
+            help_message="Run: pip install 'deepseek-apps[local]'",
+        )
+
+
+class LocalTransport(httpx2.BaseTransport):
+    """Calls a handler in the caller's thread.
+
+    Bytes pass as they are made. Closing a response, or the transport, cancels the generation behind it. The
+    read time-out of a request counts from one byte to the next.
+
+    Args:
+        handler: What answers.
+    """
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._open = OpenBodies()
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Answer one request; returns when its status is known."""
+        request.read()
+        handle, timeout = self._open.new(), read_timeout(request)
+        try:
+            with Watchdog(timeout, handle.close) as watchdog:
+                response = _answer(self._handler, request, handle)
+            watchdog.check()
+        except BaseException:
+            handle.close()
+            raise
+        return httpx2.Response(
+            response.status, headers=_headers(response), stream=BodyStream(handle, timeout)
+        )
+
+    def close(self) -> None:
+        """Cancel every answer that is still being read."""
+        self._open.close()
+
+
+class AsyncLocalTransport(httpx2.AsyncBaseTransport):
+    """Calls a handler in worker threads; otherwise as LocalTransport.
+
+    Cancelling the task that waits for an answer cancels the generation at once.
+
+    Args:
+        handler: What answers.
+    """
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._open = OpenBodies()
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Answer one request; returns when its status is known."""
+        await request.aread()
+        handle, timeout = self._open.new(), read_timeout(request)
+        try:
+            response = await wait_in_thread(partial(_answer, self._handler, request, handle), timeout)
+        except BaseException:
+            handle.close()
+            raise
+        return httpx2.Response(
+            response.status, headers=_headers(response), stream=AsyncBodyStream(handle, timeout)
+        )
+
+    async def aclose(self) -> None:
+        """Cancel every answer that is still being read."""
+        self._open.close()
+
+
+def _answer(handler: Handler, request: httpx2.Request, handle: BodyHandle) -> Response:
+    """Ask the handler and wait for the status; the handle can cancel it from the moment it has a body."""
+    # Lazy: this is the door to the embedded engine's package.
+    from local_backend.server.messages import Request  # noqa: PLC0415
+
+    # No credentials: they were meant for another backend, and this one needs none.
+    headers = {
+        name.lower(): value for name, value in request.headers.items() if name.lower() != "authorization"
+    }
+    response = handler.handle(
+        Request(method=request.method, path=request.url.path, headers=headers, body=request.content)
+    )
+    handle.attach(response.body)
+    settled = response.settled()
+    handle.attach(settled.body)
+    return settled
+
+
+def _headers(response: Response) -> dict[str, str]:
+    return {**response.headers, BACKEND_HEADER: LocalBackend.name}
+
+
+class _SharedHandler:
+    """Finds the process's handler for a model when the first request comes."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+
+    def handle(self, request: Request) -> Response:
+        return _ENGINES.handler(self._model).handle(request)
+
+
+class _Engines:
+    """One engine per process and model file, one handler per default model; safe from any thread."""
+
+    def __init__(self) -> None:
+        self._registered = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._loading: dict[str, threading.Lock] = {}
+        self._engines: dict[str, TextEngine] = {}
+        self._handlers: dict[str, Handler] = {}
+
+    def handler(self, model: str) -> Handler:
+        """Return the handler whose default is this model; it also serves the catalogue's others by name."""
+        with self._lock:
+            if model not in self._handlers:
+                self._handlers[model] = self._new_handler(model)
+            return self._handlers[model]
+
+    def close(self) -> None:
+        """Stop all engines; a later request loads anew."""
+        with self._lock:
+            engines = list(self._engines.values())
+            self._engines.clear()
+            self._handlers.clear()
+        for engine in engines:
+            engine.close()
+
+    def _new_handler(self, model: str) -> Handler:
+        from local_backend.server.handler import RequestHandler  # noqa: PLC0415  lazy, as above
+        from local_backend.server.model_pool import ModelPool  # noqa: PLC0415
+        from local_backend.store.catalog import catalogue as local_models  # noqa: PLC0415
+
+        if not self._registered:
+            atexit.register(self.close)
+            # A forked child has none of the engine threads: it must load its own.
+            os.register_at_fork(after_in_child=self._reset)
+            self._registered = True
+        names = [model, *(row.id for row in local_models() if row.id != model)]
+        loaders: dict[str, Callable[[], TextEngine]] = {name: partial(self._engine, name) for name in names}
+        return RequestHandler(ModelPool(loaders, default=model))
+
+    def _engine(self, name: str) -> TextEngine:
+        from local_backend.local_engine import LocalEngine  # noqa: PLC0415  lazy, as above
+        from local_backend.store.catalog import resolve_model  # noqa: PLC0415
+
+        key = str(resolve_model(name).resolve())
+        with self._lock:
+            loading = self._loading.setdefault(key, threading.Lock())
+        with loading:
+            if key not in self._engines:
+                self._engines[key] = LocalEngine.load(name)
+            return self._engines[key]
+
+
+_ENGINES = _Engines()

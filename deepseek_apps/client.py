@@ -1,0 +1,210 @@
+"""DeepSeek and AsyncDeepSeek: the openai SDK's clients over our backends.
+
+Every method, type and exception is the SDK's. What is ours: who answers, the default model, and that no key
+of the environment reaches a host it was not given for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import httpx2
+import openai
+from openai import NOT_GIVEN
+from pydantic import SecretStr
+
+from deepseek_apps._client_plan import (
+    ClientOptions,
+    TimeoutOption,
+    first_model,
+    forget_openai_environment,
+    plan_client,
+)
+from deepseek_apps.backends import PLACEHOLDER_KEY, AsyncBackendClient, BackendClient, BackendName
+from deepseek_apps.errors import SettingsError, from_openai_error
+from deepseek_apps.settings import BackendChoice
+
+__all__ = ["AsyncDeepSeek", "DeepSeek"]
+
+
+class DeepSeek(openai.OpenAI):
+    """The openai SDK's client, answered by DeepSeek's API, by this machine, or by a server of yours.
+
+    Construction opens no connection and loads no model. Options left out are read from the environment and
+    the config file. `with_options()` and `copy()` keep the backend; pickling rebuilds it, and the pickle then
+    holds the key.
+
+    Args:
+        backend: hosted, local, server, or auto: the server if an address is set, else hosted if there is a
+            DeepSeek key, else local. Default: the configured one, auto.
+        model: Default model; see `default_model`.
+        base_url: Address of a server, or of the hosted API.
+        api_key: Key for that address. Default: DEEPSEEK_API_KEY for the hosted API, and for a server
+            DEEPSEEK_APPS_SERVER_API_KEY. OPENAI_API_KEY is never used.
+        timeout: Seconds to wait for the next byte, or an httpx2.Timeout; None waits for ever. Default: 600.
+        max_retries: How often a failed request is sent again. Default: 2, and 0 for the local backend.
+        default_headers: Sent with every request; credentials belong into api_key.
+        default_query: Sent with every request.
+        http_client: A client made by `deepseek_apps.http_client`, to share its connections and its backend.
+        sdk_options: The SDK's other options; they exist for its copy() and are refused when given a value.
+
+    Raises:
+        SettingsError: Something is missing or contradictory; the message says what to do.
+        AuthenticationError: The hosted API was chosen and there is no key for it.
+    """
+
+    def __init__(
+        self,
+        *,
+        backend: BackendChoice | None = None,
+        model: str | None = None,
+        base_url: str | httpx2.URL | None = None,
+        api_key: str | SecretStr | None = None,
+        timeout: TimeoutOption = NOT_GIVEN,
+        max_retries: int | None = None,
+        default_headers: Mapping[str, str] | None = None,
+        default_query: Mapping[str, object] | None = None,
+        http_client: httpx2.Client | None = None,
+        **sdk_options: object,
+    ) -> None:
+        options = ClientOptions(
+            backend=backend,
+            model=model,
+            base_url=base_url,
+            api_key=api_key,
+            timeout=timeout,
+            max_retries=max_retries,
+        )
+        plan = plan_client(options, http_client, sdk_options)
+        if not (isinstance(http_client, BackendClient) and http_client.backend == plan.backend):
+            http_client = BackendClient(plan.backend)
+        super().__init__(
+            # The real key lives in the transport and nowhere else.
+            api_key=PLACEHOLDER_KEY,
+            base_url=plan.base_url,
+            timeout=plan.timeout,
+            max_retries=plan.max_retries,
+            default_headers=default_headers,
+            default_query=default_query,
+            http_client=http_client,
+        )
+        forget_openai_environment(self, default_headers)
+        self._backend = plan.backend
+
+    @property
+    def backend_name(self) -> BackendName:
+        """Who answers: hosted, local or server."""
+        return self._backend.name
+
+    @property
+    def default_model(self) -> str:
+        """Model to pass as `model=`: the configured one, else the backend's own.
+
+        A server without a configured model is asked what it serves, once.
+
+        Raises:
+            BackendError: The server cannot be asked, or serves nothing.
+        """
+        if self._backend.default_model is None:
+            try:
+                served = [model.id for model in self.models.list()]
+            except (openai.OpenAIError, httpx2.HTTPError) as error:
+                raise from_openai_error(error) from error
+            self._backend = first_model(self._backend, served)
+        return str(self._backend.default_model)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return partial(type(self), http_client=self._client, **_constructor_options(self)), ()
+
+
+class AsyncDeepSeek(openai.AsyncOpenAI):
+    """The asynchronous twin of DeepSeek, with the same arguments and errors.
+
+    Cancelling a task that waits for an answer cancels the generation.
+    """
+
+    def __init__(
+        self,
+        *,
+        backend: BackendChoice | None = None,
+        model: str | None = None,
+        base_url: str | httpx2.URL | None = None,
+        api_key: str | SecretStr | None = None,
+        timeout: TimeoutOption = NOT_GIVEN,
+        max_retries: int | None = None,
+        default_headers: Mapping[str, str] | None = None,
+        default_query: Mapping[str, object] | None = None,
+        http_client: httpx2.AsyncClient | None = None,
+        **sdk_options: object,
+    ) -> None:
+        options = ClientOptions(
+            backend=backend,
+            model=model,
+            base_url=base_url,
+            api_key=api_key,
+            timeout=timeout,
+            max_retries=max_retries,
+        )
+        plan = plan_client(options, http_client, sdk_options)
+        if not (isinstance(http_client, AsyncBackendClient) and http_client.backend == plan.backend):
+            http_client = AsyncBackendClient(plan.backend)
+        super().__init__(
+            api_key=PLACEHOLDER_KEY,
+            base_url=plan.base_url,
+            timeout=plan.timeout,
+            max_retries=plan.max_retries,
+            default_headers=default_headers,
+            default_query=default_query,
+            http_client=http_client,
+        )
+        forget_openai_environment(self, default_headers)
+        self._backend = plan.backend
+
+    @property
+    def backend_name(self) -> BackendName:
+        """Who answers: hosted, local or server."""
+        return self._backend.name
+
+    @property
+    def default_model(self) -> str:
+        """Model to pass as `model=`: the configured one, else the backend's own.
+
+        Raises:
+            SettingsError: Only the server knows, and has not been asked: see `resolve_model`.
+        """
+        if self._backend.default_model is None:
+            raise SettingsError(
+                f"no model is configured for {self._backend.base_url}",
+                help_message="Pass model=, or call `await client.resolve_model()` first.",
+            )
+        return self._backend.default_model
+
+    async def resolve_model(self) -> str:
+        """Return `default_model`; a server without a configured model is asked what it serves, once.
+
+        Raises:
+            BackendError: The server cannot be asked, or serves nothing.
+        """
+        if self._backend.default_model is None:
+            try:
+                served = [model.id async for model in self.models.list()]
+            except (openai.OpenAIError, httpx2.HTTPError) as error:
+                raise from_openai_error(error) from error
+            self._backend = first_model(self._backend, served)
+        return self.default_model
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return partial(type(self), http_client=self._client, **_constructor_options(self)), ()
+
+
+def _constructor_options(client: DeepSeek | AsyncDeepSeek) -> dict[str, Any]:
+    """Return the arguments that make the same client again, but for its http_client."""
+    return {
+        "base_url": str(client.base_url),
+        "timeout": client.timeout,
+        "max_retries": client.max_retries,
+        "default_headers": dict(client._custom_headers),
+        "default_query": dict(client._custom_query),
+    }
