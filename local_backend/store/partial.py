@@ -52,6 +52,10 @@ class PartialFile:
         size: Exact size in bytes of the whole file.
         sha256: Its digest.
         checkpoint_bytes: After how many new bytes the journal is brought up to date.
+
+    Attributes:
+        resumable: Leading bytes known to be on disk, from which another process could go on.
+        offset: Leading bytes hashed or written by this object.
     """
 
     def __init__(
@@ -62,17 +66,17 @@ class PartialFile:
         self._sha256 = sha256
         self._checkpoint_bytes = checkpoint_bytes
         self._digest = hashlib.sha256()
-        self._durable = 0
+        self.resumable = 0
         self.offset = 0
 
     def __enter__(self) -> Self:
         self.target.parent.mkdir(parents=True, exist_ok=True)
-        self._durable = resumable_bytes(self.target, sha256=self._sha256)
-        if self._durable > self.size:
-            self._durable = 0
+        self.resumable = resumable_bytes(self.target, sha256=self._sha256)
+        if self.resumable > self.size:
+            self.resumable = 0
         part = _part_path(self.target)
         self._file = part.open("r+b" if part.exists() else "w+b", buffering=0)
-        self._file.truncate(self._durable)
+        self._file.truncate(self.resumable)
         return self
 
     def __exit__(
@@ -83,7 +87,7 @@ class PartialFile:
         with contextlib.suppress(OSError):  # a full disk: the previous checkpoint stands
             self._checkpoint()
         self._file.close()
-        if self.offset == self._durable == 0:
+        if self.offset == self.resumable == 0:
             self.discard()
 
     def resume(self, on_progress: Callable[[int], None]) -> None:
@@ -93,8 +97,8 @@ class PartialFile:
             on_progress: Called with the number of bytes hashed so far.
         """
         self._file.seek(0)
-        while self.offset < self._durable:
-            data = self._file.read(min(READ_BYTES, self._durable - self.offset))
+        while self.offset < self.resumable:
+            data = self._file.read(min(READ_BYTES, self.resumable - self.offset))
             if not data:
                 raise PullError(f"{self._file.name} became shorter while it was read")
             self._digest.update(data)
@@ -105,7 +109,7 @@ class PartialFile:
         """Forget what an earlier pull left; the next write is the file's first byte."""
         _journal_path(self.target).unlink(missing_ok=True)
         self._file.truncate(0)
-        self._durable = 0
+        self.resumable = 0
 
     def write(self, data: bytes) -> None:
         """Append data, which must be the file's next bytes.
@@ -125,7 +129,7 @@ class PartialFile:
             self._digest.update(view[:written])
             self.offset += written
             view = view[written:]
-        if self.offset - self._durable >= self._checkpoint_bytes:
+        if self.offset - self.resumable >= self._checkpoint_bytes:
             self._checkpoint()
 
     def commit(self) -> Path:
@@ -158,12 +162,12 @@ class PartialFile:
         _part_path(self.target).unlink(missing_ok=True)
 
     def _checkpoint(self) -> None:
-        if self.offset <= self._durable:  # less than it: stopped while hashing what was here
+        if self.offset <= self.resumable:  # less than it: stopped while hashing what was here
             return
         os.fsync(self._file.fileno())
         journal = {"offset": self.offset, "size": self.size, "sha256": self._sha256}
         write_text_atomic(_journal_path(self.target), json.dumps(journal))
-        self._durable = self.offset
+        self.resumable = self.offset
 
 
 def _part_path(target: Path) -> Path:

@@ -74,6 +74,8 @@ def pull(
         if _is_verified(target, row):  # the process we waited for has brought it
             return target
         with PartialFile(target, size=row.bytes, sha256=row.sha256) as partial:
+            if partial.resumable:
+                reporter.report("verify", 0, "checking the part that is already here")
             partial.resume(lambda done: reporter.report("verify", done))
             _fetch(row, partial, reporter, source)
             return partial.commit()

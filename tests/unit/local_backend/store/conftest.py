@@ -30,6 +30,7 @@ class FakeHub(ThreadingHTTPServer):
         self.data = DATA
         self.status = 200
         self.ranges = True
+        self.content_range = ""  # sent instead of the true one, with an empty body
         self.drop_after: list[int] = []  # bytes sent by the first, second … answer before it hangs up
         self.stall_at: int | None = None
         self.go_on = threading.Event()
@@ -57,7 +58,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = hub.data[start:]
         self.send_response(206 if wanted else 200)
         if wanted:
-            self.send_header("Content-Range", f"bytes {start}-{len(hub.data) - 1}/{len(hub.data)}")
+            extent = f"bytes {start}-{len(hub.data) - 1}/{len(hub.data)}"
+            self.send_header("Content-Range", hub.content_range or extent)
+            body = b"" if hub.content_range else body
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.close_connection = True

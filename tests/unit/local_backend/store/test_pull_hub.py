@@ -83,6 +83,18 @@ def test_a_page_instead_of_the_file_is_not_written(hub, row, cache) -> None:
     assert leftovers(cache) == set()
 
 
+@pytest.mark.parametrize(
+    ("content_range", "problem"),
+    [("nonsense", "offers -1 bytes"), ("bytes 5000000-5000000/40012345", "sent nothing")],
+)
+def test_a_hub_that_answers_a_range_with_nonsense_is_given_up(hub, row, content_range, problem) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        pull(row, progress=_interrupt_after(5 * MIB))
+    hub.content_range = content_range
+    with pytest.raises(NetworkUnavailableError, match=problem):
+        pull(row, source="hub")
+
+
 def test_wrong_bytes_name_both_hashes_and_leave_nothing(hub, row, data, cache) -> None:
     hub.data = data[:-1] + b"?"
     with pytest.raises(HashMismatchError, match=row.sha256):
@@ -148,8 +160,10 @@ def test_a_part_of_another_version_is_not_used(hub, row, data, cache) -> None:
 def test_an_interrupt_keeps_everything_that_arrived(hub, row, data) -> None:
     with pytest.raises(KeyboardInterrupt):
         pull(row, progress=_interrupt_after(5 * MIB))
-    assert pull(row).read_bytes() == data
+    events: list[PullProgress] = []
+    assert pull(row, progress=events.append).read_bytes() == data
     assert hub.starts[1] >= 5 * MIB
+    assert [event.note.split()[0] for event in events if event.note] == ["checking", "fetching"]
 
 
 def test_an_interrupt_while_hashing_the_part_loses_nothing(hub, row, data) -> None:
