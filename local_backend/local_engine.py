@@ -5,19 +5,27 @@ This file is the only place that holds both ends of the text. It knows nothing o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from local_backend.config import EngineConfig
+from local_backend.families.registry import Family, family_for
+from local_backend.families.text_assets import TextAssets
+from local_backend.families.tokenizer import Tokenizer
 from local_backend.sampling_params import SamplingParams
 from local_backend.sequence import SequenceOutput, TokenConstraint
+from local_backend.store.catalog import resolve_model
+from local_backend.store.paths import packed_dir
+from local_backend.store.source_hash import source_hash
 
 if TYPE_CHECKING:
-    from local_backend.config import EngineConfig
-    from local_backend.families.registry import Family
-    from local_backend.families.tokenizer import Tokenizer
+    from local_backend.engine.worker import EngineWorker
 
-__all__ = ["Generation", "TextEngine"]
+__all__ = ["Generation", "LoadProgress", "LocalEngine", "TextEngine"]
+
+LoadProgress = Callable[[int, int], None]
 
 
 class Generation(Protocol):
@@ -66,3 +74,122 @@ class TextEngine(Protocol):
 
     def close(self) -> None:
         """Stop the engine thread and release memory; idempotent."""
+
+
+class LocalEngine:
+    """A model loaded into this process; implements TextEngine.
+
+    Args:
+        model_id: Name reported on the wire.
+        tokenizer: Its tokenizer.
+        family: Its prompt format.
+        worker: The running engine.
+    """
+
+    def __init__(self, model_id: str, tokenizer: Tokenizer, family: Family, worker: EngineWorker) -> None:
+        self.model_id = model_id
+        self.tokenizer = tokenizer
+        self.family = family
+        self._worker = worker
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path,
+        config: EngineConfig | None = None,
+        *,
+        progress: LoadProgress | None = None,
+    ) -> LocalEngine:
+        """Load a catalogue model, a .gguf file or a Hugging Face folder.
+
+        The first load packs the weights for this machine into the cache directory; later ones map that copy.
+
+        Args:
+            model: Catalogue id or path.
+            config: Limits of the engine; None takes the defaults.
+            progress: Called with (matrices packed, matrices in all) during a first load.
+
+        Raises:
+            ModelError: No such model, or not pulled yet.
+            CheckpointError: The files are damaged, incomplete or of an unsupported kind.
+            ConfigError: The context does not fit max_kv_bytes.
+        """
+        path = resolve_model(model)
+        digest = source_hash(path)
+        # The tokenizer (0.3 s) is read while torch (1.3 s) is being imported.
+        with ThreadPoolExecutor(1, thread_name_prefix="tokenizer") as pool:
+            text = pool.submit(_load_text, path, digest)
+            worker = _start_engine(path, digest, config or EngineConfig(), progress)
+            try:
+                tokenizer, family = text.result()
+            except BaseException:
+                worker.close()
+                raise
+        return cls(
+            model if isinstance(model, str) and model != str(path) else path.stem, tokenizer, family, worker
+        )
+
+    @property
+    def max_model_len(self) -> int:
+        """Context in tokens, prompt and completion together."""
+        return self._worker.max_model_len
+
+    def submit(
+        self,
+        prompt_token_ids: list[int],
+        params: SamplingParams,
+        *,
+        cache_salt: str = "",
+        constraint: TokenConstraint | None = None,
+    ) -> Generation:
+        """Queue a request; returns at once.
+
+        Raises:
+            RequestTooLongError: The prompt does not fit the context.
+            RequestError: The prompt is empty or not of this vocabulary.
+            EngineStoppedError: The engine is closed.
+        """
+        return self._worker.submit(prompt_token_ids, params, cache_salt=cache_salt, constraint=constraint)
+
+    def close(self) -> None:
+        """Stop the engine thread and release memory; idempotent."""
+        self._worker.close()
+
+
+def _load_text(path: Path, digest: str) -> tuple[Tokenizer, Family]:
+    """Read the text side from the copy beside the packed weights, or from the checkpoint the first time."""
+    saved = packed_dir() / f"{digest}-text"
+    if saved.is_dir():
+        assets = TextAssets.load(saved)
+    else:
+        assets = _read_text_assets(path)
+        assets.save(saved)
+    tokenizer = Tokenizer.from_assets(assets)
+    return tokenizer, family_for(assets, tokenizer)
+
+
+def _read_text_assets(path: Path) -> TextAssets:
+    if path.is_dir():
+        return TextAssets.from_hf_folder(path)
+    from local_backend.store.gguf_file import read_gguf_metadata  # noqa: PLC0415 - first load only
+
+    return TextAssets.from_gguf_metadata(read_gguf_metadata(path))
+
+
+def _start_engine(
+    path: Path, digest: str, config: EngineConfig, progress: LoadProgress | None
+) -> EngineWorker:
+    # Imported here because torch takes more than a second, and the tokenizer thread uses that second.
+    import torch  # noqa: PLC0415
+
+    from local_backend.engine.engine import Engine  # noqa: PLC0415
+    from local_backend.engine.worker import EngineWorker  # noqa: PLC0415
+    from local_backend.kernels.dispatch import select_kernels  # noqa: PLC0415
+    from local_backend.models.dense import DenseModel  # noqa: PLC0415
+    from local_backend.store.packed import load_or_pack  # noqa: PLC0415
+
+    if config.num_threads is not None:
+        torch.set_num_threads(config.num_threads)
+    kernels = select_kernels(config.kernels)
+    packed = load_or_pack(path, digest, kernels, config.quantization, progress)
+    return EngineWorker(Engine(DenseModel.build(packed, kernels), config))

@@ -1,1 +1,1 @@
-"""TODO."""
+"""One function per operation; a torch reference that always works, faster sets chosen by CPU features."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Stateless operations of a decoder layer: shapes in, shapes out; parameters yes, request state no."""

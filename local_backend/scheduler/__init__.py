@@ -1,1 +1,1 @@
-"""TODO."""
+"""What runs in the next step; policy in, data out, no tensors."""

@@ -1,0 +1,181 @@
+"""Who owns which KV block: reference counts, hash-chained prefix reuse, LRU eviction.
+
+Plain Python over block ids. It never sees a tensor and never decides what to run.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from local_backend.errors import OutOfBlocksError
+from local_backend.sequence import Sequence
+
+__all__ = ["Block", "BlockManager", "chain_hash"]
+
+
+def chain_hash(previous: bytes, token_ids: list[int], salt: str = "") -> bytes:
+    """Hash one full block together with everything before it.
+
+    Args:
+        previous: Hash of the block before; empty for the first.
+        token_ids: The block's tokens.
+        salt: Mixed into the first block only; keeps users' caches apart.
+    """
+    digest = blake2b(previous or salt.encode("utf-8", "surrogatepass"), digest_size=16)
+    digest.update(b"|" if previous else b"^")
+    digest.update(b",".join(b"%d" % token_id for token_id in token_ids))
+    return digest.digest()
+
+
+@dataclass(slots=True)
+class Block:
+    """One KV block: how many sequences use it, and what it holds when it is full."""
+
+    ref_count: int = 0
+    block_hash: bytes | None = None
+
+
+@dataclass(slots=True)
+class BlockManager:
+    """Hands out blocks to sequences and remembers computed prefixes.
+
+    A block is in exactly one of three states: free (never filled, or forgotten), in use
+    (ref_count > 0), or cached (ref_count 0, content findable by hash, evicted least recently used first).
+
+    Args:
+        num_blocks: Blocks in the pool.
+        block_size: Positions per block.
+    """
+
+    num_blocks: int
+    block_size: int
+    _blocks: list[Block] = field(init=False)
+    _free: list[int] = field(init=False)
+    _free_set: set[int] = field(init=False)
+    _cached: OrderedDict[int, None] = field(init=False, default_factory=OrderedDict)
+    _by_hash: dict[bytes, int] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._blocks = [Block() for _ in range(self.num_blocks)]
+        self._free = list(range(self.num_blocks))
+        self._free_set = set(self._free)
+
+    @property
+    def num_available(self) -> int:
+        """Blocks that can be handed out now, evicting cached ones if need be."""
+        return len(self._free_set) + len(self._cached)
+
+    def blocks_needed(self, num_tokens: int) -> int:
+        """Blocks that hold num_tokens positions."""
+        return -(-num_tokens // self.block_size)
+
+    def attach_prefix(self, seq: Sequence) -> int:
+        """Give a sequence without blocks the longest computed prefix of its tokens.
+
+        At least one token is left to compute, because sampling needs its logits.
+
+        Returns:
+            Number of positions found, a multiple of the block size.
+        """
+        last_full = (len(seq.token_ids) - 1) // self.block_size
+        for index in range(last_full):
+            block_hash = self._hash_of(seq, index)
+            block_id = self._by_hash.get(block_hash)
+            if block_id is None:
+                break
+            self._acquire(block_id)
+            seq.block_table.append(block_id)
+        seq.num_computed_tokens = len(seq.block_table) * self.block_size
+        return seq.num_computed_tokens
+
+    def grow(self, seq: Sequence, num_tokens: int) -> None:
+        """Extend the block table until it covers num_tokens positions.
+
+        Raises:
+            OutOfBlocksError: Not enough blocks; the table is unchanged.
+        """
+        missing = self.blocks_needed(num_tokens) - len(seq.block_table)
+        if missing > self.num_available:
+            raise OutOfBlocksError(
+                f"{missing} KV blocks needed, {self.num_available} of {self.num_blocks} available",
+                help_message="Raise EngineConfig.max_kv_bytes, or send fewer or shorter requests at once.",
+            )
+        for _ in range(missing):
+            after = seq.block_table[-1] + 1 if seq.block_table else -1
+            seq.block_table.append(self._take(after))
+
+    def commit(self, seq: Sequence) -> None:
+        """Publish the blocks that num_computed_tokens has filled, so that others can reuse them."""
+        for index in range(seq.num_computed_tokens // self.block_size):
+            block = self._blocks[seq.block_table[index]]
+            if block.block_hash is None:
+                block_hash = self._hash_of(seq, index)
+                if block_hash not in self._by_hash:
+                    block.block_hash = block_hash
+                    self._by_hash[block_hash] = seq.block_table[index]
+
+    def release(self, seq: Sequence) -> None:
+        """Take all blocks back; full ones stay findable until evicted. The last blocks are evicted first."""
+        for block_id in reversed(seq.block_table):
+            block = self._blocks[block_id]
+            block.ref_count -= 1
+            if block.ref_count:
+                continue
+            if block.block_hash is None:
+                self._put_free(block_id)
+            else:
+                self._cached[block_id] = None
+        seq.block_table.clear()
+        seq.num_computed_tokens = 0
+
+    def check_integrity(self) -> None:
+        """Assert the three states partition the pool and every hash leads to its block."""
+        in_use = {i for i, block in enumerate(self._blocks) if block.ref_count}
+        cached = set(self._cached)
+        assert all(block.ref_count >= 0 for block in self._blocks), "negative ref_count"
+        assert not in_use & cached, "a cached block is in use"
+        assert not (in_use | cached) & self._free_set, "a free block is in use or cached"
+        assert len(in_use) + len(cached) + len(self._free_set) == self.num_blocks, "a block is lost"
+        assert all(self._blocks[i].block_hash == h for h, i in self._by_hash.items()), "stale hash"
+        assert all(self._blocks[i].block_hash is not None for i in cached), "cached block without hash"
+
+    def _hash_of(self, seq: Sequence, index: int) -> bytes:
+        while len(seq.block_hashes) <= index:
+            start = len(seq.block_hashes) * self.block_size
+            tokens = seq.token_ids[start : start + self.block_size]
+            previous = seq.block_hashes[-1] if seq.block_hashes else b""
+            seq.block_hashes.append(chain_hash(previous, tokens, seq.cache_salt))
+        return seq.block_hashes[index]
+
+    def _acquire(self, block_id: int) -> None:
+        self._blocks[block_id].ref_count += 1
+        self._cached.pop(block_id, None)
+
+    def _take(self, wanted: int) -> int:
+        """Prefer the neighbour of the last block: runs of consecutive ids are read without a gather."""
+        if wanted in self._free_set:
+            self._free_set.remove(wanted)
+            block_id = wanted
+        elif self._free_set:
+            block_id = heapq.heappop(self._free)
+            while block_id not in self._free_set:
+                block_id = heapq.heappop(self._free)
+            self._free_set.remove(block_id)
+        else:
+            block_id, _ = self._cached.popitem(last=False)
+            self._forget(block_id)
+        self._blocks[block_id].ref_count = 1
+        return block_id
+
+    def _forget(self, block_id: int) -> None:
+        block = self._blocks[block_id]
+        if block.block_hash is not None:
+            del self._by_hash[block.block_hash]
+            block.block_hash = None
+
+    def _put_free(self, block_id: int) -> None:
+        self._free_set.add(block_id)
+        heapq.heappush(self._free, block_id)

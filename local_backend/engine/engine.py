@@ -1,0 +1,135 @@
+"""The engine proper: schedule, run, sample, commit. Single-threaded; engine/worker.py gives it a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+from torch import Tensor
+
+from local_backend.cache.block_manager import BlockManager
+from local_backend.cache.pool import KVPool
+from local_backend.config import EngineConfig
+from local_backend.engine.model_runner import ModelRunner
+from local_backend.engine.sampler import Sampler
+from local_backend.errors import OutOfBlocksError, RequestError, RequestTooLongError
+from local_backend.models.dense import DenseModel, ForwardAbortedError
+from local_backend.sampling_params import SamplingParams
+from local_backend.scheduler.scheduler import Scheduler
+from local_backend.sequence import FinishReason, Sequence, SequenceOutput, TokenConstraint
+
+__all__ = ["Engine", "StepOutput"]
+
+StepOutput = tuple[Sequence, SequenceOutput | Exception]
+
+
+class Engine:
+    """Continuous batching over one model."""
+
+    def __init__(self, model: DenseModel, config: EngineConfig) -> None:
+        self.config = config
+        self.pool = KVPool.allocate(model.config, config, model.kernels.dtype)
+        self.blocks = BlockManager(self.pool.num_blocks, config.block_size)
+        self.scheduler = Scheduler(self.blocks, config.max_num_seqs, config.max_num_batched_tokens)
+        self.vocab_size = model.config.vocab_size
+        self._runner = ModelRunner(model, self.pool)
+        self._sampler = Sampler()
+        self._ids = count()
+
+    @property
+    def max_model_len(self) -> int:
+        """Context in tokens."""
+        return self.pool.max_model_len
+
+    def new_sequence(
+        self,
+        prompt_token_ids: list[int],
+        params: SamplingParams,
+        *,
+        cache_salt: str = "",
+        constraint: TokenConstraint | None = None,
+    ) -> Sequence:
+        """Check a request and give it an id; thread-safe, changes nothing.
+
+        Raises:
+            RequestTooLongError: The prompt leaves no room for a token.
+            RequestError: The prompt is empty or has ids outside the vocabulary.
+        """
+        length = len(prompt_token_ids)
+        if length >= self.max_model_len:
+            raise RequestTooLongError(
+                f"the prompt has {length} tokens, the context is {self.max_model_len}",
+                help_message="Shorten the prompt, or raise EngineConfig.max_model_len.",
+            )
+        if not prompt_token_ids or not 0 <= min(prompt_token_ids) <= max(prompt_token_ids) < self.vocab_size:
+            raise RequestError(
+                f"the prompt is empty or has token ids outside [0, {self.vocab_size})",
+                help_message="Encode the prompt with this model's tokenizer.",
+            )
+        return Sequence(
+            seq_id=next(self._ids),
+            token_ids=list(prompt_token_ids),
+            num_prompt_tokens=length,
+            params=params,
+            cache_salt=cache_salt,
+            constraint=constraint,
+        )
+
+    def add(self, seq: Sequence) -> None:
+        """Queue a checked sequence."""
+        self.scheduler.add(seq)
+
+    def cancel(self, seq: Sequence) -> None:
+        """End a sequence and free its blocks at once; idempotent."""
+        self.scheduler.finish(seq, "cancelled")
+        self._sampler.forget(seq)
+
+    def step(self, aborted: Callable[[], bool] = lambda: False) -> list[StepOutput]:
+        """Run one batch; returns what happened to each sequence that got a token, ended or failed.
+
+        Args:
+            aborted: Polled between layers; when it turns true the step is dropped and can be run again.
+        """
+        try:
+            batch = self.scheduler.schedule()
+        except OutOfBlocksError as error:
+            return [self._fail(self.scheduler.oldest, error)]
+        if not batch.items:
+            return []
+        try:
+            logits = self._runner.run(batch, aborted)
+        except ForwardAbortedError:
+            return []
+        sampling = [item.seq for item in batch.items if item.samples]
+        self.scheduler.commit(batch)
+        return [self._advance(seq, row) for seq, row in zip(sampling, logits, strict=True)]
+
+    def _advance(self, seq: Sequence, logits: Tensor) -> StepOutput:
+        try:
+            sampled = self._sampler.sample(seq, logits)
+        except RequestError as error:  # a constraint that no token satisfies
+            return self._fail(seq, error)
+        stopped = sampled.token_id in seq.params.stop_token_ids
+        if not stopped:
+            seq.token_ids.append(sampled.token_id)
+        reason = self._finish_reason(seq, stopped=stopped)
+        if reason is not None:
+            self.scheduler.finish(seq, reason)
+            self._sampler.forget(seq)
+        return seq, SequenceOutput(
+            token_id=None if stopped else sampled.token_id,
+            finish_reason=reason,
+            num_prompt_tokens=seq.num_prompt_tokens,
+            num_cached_tokens=seq.num_cached_tokens or 0,
+            logprob=None if stopped else sampled.logprob,
+        )
+
+    def _finish_reason(self, seq: Sequence, *, stopped: bool) -> FinishReason | None:
+        if stopped or (seq.constraint is not None and seq.constraint.finished):
+            return "stop"
+        full = seq.num_generated_tokens >= seq.params.max_tokens or len(seq) >= self.max_model_len
+        return "length" if full else None
+
+    def _fail(self, seq: Sequence, error: Exception) -> StepOutput:
+        self.cancel(seq)
+        return seq, error

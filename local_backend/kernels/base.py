@@ -1,0 +1,106 @@
+"""What a kernel set is: how it lays weights out, and one function per operation.
+
+Model files call a `Kernels` object and never a kernel by name, so a faster set replaces a slower one
+without touching them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = ["GROUP_SIZE", "Kernels", "PackedWeight", "QuantizedTensor", "Scheme"]
+
+GROUP_SIZE = 32
+Scheme = Literal["int4", "int8", "dense"]
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedTensor:
+    """A weight matrix in groups of 32 along its columns: w = scale * q + minimum.
+
+    Attributes:
+        q: (rows, columns) uint8 in [0, 15] for int4, int8 for int8.
+        scale: (rows, columns / 32) float32.
+        minimum: (rows, columns / 32) float32; None means -8 * scale for int4 and 0 for int8.
+    """
+
+    q: Tensor
+    scale: Tensor
+    minimum: Tensor | None = None
+
+    @property
+    def scheme(self) -> Scheme:
+        """int4 or int8, by the type of q."""
+        return "int4" if self.q.dtype == torch.uint8 else "int8"
+
+    @property
+    def offset(self) -> Tensor:
+        """What is added to scale * q, (rows, columns / 32) float32."""
+        if self.minimum is not None:
+            return self.minimum
+        return self.scale * (-8.0 if self.scheme == "int4" else 0.0)
+
+    def dequantize(self) -> Tensor:
+        """Return the (rows, columns) float32 matrix."""
+        rows, columns = self.q.shape
+        grouped = self.q.view(rows, columns // GROUP_SIZE, GROUP_SIZE).float()
+        return (grouped * self.scale[..., None] + self.offset[..., None]).view(rows, columns)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedWeight:
+    """A weight matrix in one kernel set's own layout.
+
+    Attributes:
+        scheme: How the numbers are stored.
+        rows, columns: Logical shape (out_features, in_features).
+        tensors: Named parts; their names and shapes are the layout's business.
+    """
+
+    scheme: Scheme
+    rows: int
+    columns: int
+    tensors: dict[str, Tensor]
+
+
+class Kernels(Protocol):
+    """A kernel set. All functions are pure but for `out` arguments; tensors are on the CPU."""
+
+    @property
+    def layout(self) -> str:
+        """Names the weight layout; part of the packed cache's key."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of activations between operations, and of cached keys and values."""
+
+    def pack(self, weight: QuantizedTensor | Tensor) -> PackedWeight:
+        """Lay out a quantised matrix, or a float matrix that must stay dense."""
+
+    def linear(self, x: Tensor, weight: PackedWeight) -> Tensor:
+        """(num_tokens, columns) in dtype -> (num_tokens, rows) in dtype."""
+
+    def embedding(self, token_ids: Tensor, weight: PackedWeight) -> Tensor:
+        """(num_tokens,) int64 -> float32 rows (num_tokens, columns)."""
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """Normalise float32 (num_tokens, hidden_size), weight float32; result in dtype."""
+
+    def silu_and_mul(self, gate: Tensor, up: Tensor) -> Tensor:
+        """silu(gate) * up, elementwise; may reuse the memory of gate."""
+
+    def attention(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """Causal grouped-query attention of one sequence's last rows over its whole context.
+
+        Args:
+            query: (num_tokens, num_heads, head_dim) in dtype; the last num_tokens positions.
+            key, value: (context_len, num_key_value_heads, head_dim) in dtype.
+            scale: Factor on the scores.
+
+        Returns:
+            (num_tokens, num_heads * head_dim) in dtype.
+        """

@@ -1,0 +1,64 @@
+"""The reference kernel set: float32 torch throughout, any CPU, any shape; the oracle of faster sets."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear, silu
+
+from local_backend.kernels.attention import grouped_query_attention
+from local_backend.kernels.base import PackedWeight, QuantizedTensor
+
+__all__ = ["ReferenceKernels"]
+
+
+class ReferenceKernels:
+    """Weights stay quantised as (rows, columns) and are expanded to float32 for each product."""
+
+    layout = "rows"
+    dtype = torch.float32
+
+    def pack(self, weight: QuantizedTensor | Tensor) -> PackedWeight:
+        """Keep q as it is (int4 two to a byte), scales and offsets in float32."""
+        if isinstance(weight, Tensor):
+            rows, columns = weight.shape
+            return PackedWeight("dense", rows, columns, {"dense": weight.float().contiguous()})
+        rows, columns = weight.q.shape
+        q = weight.q if weight.scheme == "int8" else weight.q[:, 0::2] | (weight.q[:, 1::2] << 4)
+        tensors = {
+            "q": q.contiguous(),
+            "scale": weight.scale.contiguous(),
+            "offset": weight.offset.contiguous(),
+        }
+        return PackedWeight(weight.scheme, rows, columns, tensors)
+
+    def linear(self, x: Tensor, weight: PackedWeight) -> Tensor:
+        """Expand and multiply."""
+        return linear(x, _expand(weight, slice(None)))
+
+    def embedding(self, token_ids: Tensor, weight: PackedWeight) -> Tensor:
+        """Expand only the rows asked for."""
+        return _expand(weight, token_ids)
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """Root-mean-square norm in float32."""
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+    def silu_and_mul(self, gate: Tensor, up: Tensor) -> Tensor:
+        """SwiGLU's elementwise part."""
+        return silu(gate) * up
+
+    def attention(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """Causal grouped-query attention in float32."""
+        return grouped_query_attention(query, key, value, scale)
+
+
+def _expand(weight: PackedWeight, rows: Tensor | slice) -> Tensor:
+    """Return the chosen rows as float32 (num_rows, columns)."""
+    if weight.scheme == "dense":
+        return weight.tensors["dense"][rows]
+    q = weight.tensors["q"][rows]
+    if weight.scheme == "int4":
+        q = torch.stack((q & 15, q >> 4), dim=-1).flatten(-2)
+    tensor = QuantizedTensor(q, weight.tensors["scale"][rows], weight.tensors["offset"][rows])
+    return tensor.dequantize()

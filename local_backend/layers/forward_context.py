@@ -1,0 +1,62 @@
+"""Everything a layer needs to know about the batch besides the hidden states; an argument, never a global."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from local_backend.cache.pool import KVPool
+
+__all__ = ["ForwardContext", "Segment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One sequence's rows in the packed batch.
+
+    Attributes:
+        start, end: Rows [start, end) of the hidden states.
+        context_len: Positions visible to the last row: cached ones plus these.
+        slots: Where positions [0, context_len) lie in the pool: (first, past the last) when they are
+            consecutive, so that no gather is needed, else an index tensor (context_len,).
+    """
+
+    start: int
+    end: int
+    context_len: int
+    slots: tuple[int, int] | Tensor
+
+    @property
+    def num_tokens(self) -> int:
+        """Rows of this sequence."""
+        return self.end - self.start
+
+    @property
+    def num_cached_tokens(self) -> int:
+        """Positions computed in earlier steps."""
+        return self.context_len - self.num_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardContext:
+    """The batch around one forward pass.
+
+    Attributes:
+        positions: (num_tokens,) int64, absolute.
+        rotary: (num_tokens, 1, head_dim / 2) complex64, e^(i * position * frequency).
+        slot_mapping: Where each row's key and value go: consecutive (first, past the last), or (num_tokens,).
+        segments: One per sequence, in row order.
+        sampled_rows: (num_sampled,) rows whose logits are wanted.
+        pool: Keys and values.
+        aborted: Polled between layers; True ends the pass early with ForwardAborted.
+    """
+
+    positions: Tensor
+    rotary: Tensor
+    slot_mapping: tuple[int, int] | Tensor
+    segments: tuple[Segment, ...]
+    sampled_rows: Tensor
+    pool: KVPool
+    aborted: Callable[[], bool]

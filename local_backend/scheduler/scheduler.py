@@ -1,0 +1,137 @@
+"""Continuous batching with chunked prefill and preemption by recompute.
+
+Running sequences come first, one token each; what is left of the token budget goes to prefill, oldest
+first. When blocks run out, the youngest running sequence gives its blocks back and waits again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from local_backend.cache.block_manager import BlockManager
+from local_backend.errors import OutOfBlocksError
+from local_backend.scheduler.batch import ScheduledBatch, ScheduledSequence
+from local_backend.sequence import FinishReason, Sequence, SequenceStatus
+
+__all__ = ["Scheduler"]
+
+
+@dataclass(slots=True)
+class Scheduler:
+    """Decides what the next forward pass computes and keeps every sequence's state.
+
+    Args:
+        blocks: Owner of the KV blocks.
+        max_num_seqs: Sequences in one batch.
+        max_num_batched_tokens: Tokens in one batch.
+    """
+
+    blocks: BlockManager
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    waiting: deque[Sequence] = field(default_factory=deque)
+    running: list[Sequence] = field(default_factory=list)
+    num_preemptions: int = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued or running."""
+        return not self.waiting and not self.running
+
+    def add(self, seq: Sequence) -> None:
+        """Queue a sequence."""
+        self.waiting.append(seq)
+
+    def schedule(self) -> ScheduledBatch:
+        """Pick the next batch and reserve its blocks.
+
+        Raises:
+            OutOfBlocksError: The oldest sequence does not fit the pool even alone; the caller must
+                finish `oldest`.
+        """
+        items: list[ScheduledSequence] = []
+        budget = self.max_num_batched_tokens
+        # Decodes before prefills, so that a long prompt never starves running answers.
+        for seq in sorted(self.running, key=lambda seq: seq.num_uncomputed_tokens > 1):
+            count = min(seq.num_uncomputed_tokens, budget)
+            if seq.status is SequenceStatus.RUNNING and count and self._reserve(seq, count):
+                items.append(ScheduledSequence(seq, count))
+                budget -= count
+        while self.waiting and budget and len(self.running) < self.max_num_seqs:
+            admitted = self._admit(budget, alone=not items)
+            if admitted is None:
+                break
+            items.append(admitted)
+            budget -= admitted.num_scheduled_tokens
+        return ScheduledBatch(tuple(item for item in items if item.seq.status is SequenceStatus.RUNNING))
+
+    @property
+    def oldest(self) -> Sequence:
+        """The sequence that is served before all others."""
+        return self.running[0] if self.running else self.waiting[0]
+
+    def commit(self, batch: ScheduledBatch) -> None:
+        """Record that the batch's positions are computed and publish full blocks."""
+        for item in batch.items:
+            if item.seq.status is SequenceStatus.RUNNING:
+                item.seq.num_computed_tokens += item.num_scheduled_tokens
+                self.blocks.commit(item.seq)
+
+    def finish(self, seq: Sequence, reason: FinishReason) -> None:
+        """End a sequence, wherever it is, and free its blocks at once; idempotent."""
+        if seq.status is SequenceStatus.FINISHED:
+            return
+        if seq.status is SequenceStatus.RUNNING:
+            self.running.remove(seq)
+        else:
+            self.waiting.remove(seq)
+        self.blocks.release(seq)
+        seq.status = SequenceStatus.FINISHED
+        seq.finish_reason = reason
+
+    def _admit(self, budget: int, *, alone: bool) -> ScheduledSequence | None:
+        """Start the first waiting sequence if its blocks can be had; None leaves it waiting."""
+        seq = self.waiting[0]
+        was_preempted = seq.num_cached_tokens is not None
+        # A preempted one comes back only with room to spare, or the next step would preempt it again.
+        wanted = self.blocks.blocks_needed(len(seq) + 1) + len(self.running)
+        if was_preempted and not alone and self.blocks.num_available < wanted:
+            return None
+        found = self.blocks.attach_prefix(seq)
+        count = min(seq.num_uncomputed_tokens, budget)
+        try:
+            self.blocks.grow(seq, seq.num_computed_tokens + count)
+        except OutOfBlocksError:
+            self.blocks.release(seq)
+            if alone:
+                raise
+            return None
+        if seq.num_cached_tokens is None:
+            seq.num_cached_tokens = found
+        self.waiting.popleft()
+        seq.status = SequenceStatus.RUNNING
+        self.running.append(seq)
+        return ScheduledSequence(seq, count)
+
+    def _reserve(self, seq: Sequence, count: int) -> bool:
+        """Grow a running sequence, preempting younger ones; False when it had to give way itself."""
+        while True:
+            try:
+                self.blocks.grow(seq, seq.num_computed_tokens + count)
+            except OutOfBlocksError:
+                victim = self.running[-1]
+                if victim is seq and len(self.running) == 1:
+                    raise
+                self._preempt(victim)
+                if victim is seq:
+                    return False
+            else:
+                return True
+
+    def _preempt(self, seq: Sequence) -> None:
+        self.running.remove(seq)
+        self.blocks.release(seq)
+        seq.status = SequenceStatus.WAITING
+        self.waiting.appendleft(seq)
+        self.num_preemptions += 1

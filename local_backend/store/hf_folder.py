@@ -1,0 +1,99 @@
+"""Read a Hugging Face folder: config.json and safetensors, one file or sharded with an index."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from local_backend.config import ModelConfig
+from local_backend.errors import CheckpointError
+from local_backend.kernels.base import QuantizedTensor
+from local_backend.store.checkpoint import interleave_rotary_rows, reorder_rows
+
+__all__ = ["HFFolder"]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        CheckpointError: The file is missing or is not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read: {error}", help_message="The folder is not a complete checkpoint."
+        ) from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} holds no JSON object", help_message="Fetch the file again.")
+    return value
+
+
+class HFFolder:
+    """A checkpoint folder; shards are memory-mapped and read tensor by tensor."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = ModelConfig.from_hf(read_json(path / "config.json"))
+
+    @cached_property
+    def _shard_of(self) -> dict[str, Path]:
+        index = self.path / "model.safetensors.index.json"
+        if index.exists():
+            weight_map: dict[str, str] = read_json(index).get("weight_map", {})
+            shards = {name: self.path / file for name, file in weight_map.items()}
+            missing = sorted({str(shard) for shard in shards.values() if not shard.exists()})
+            if missing:
+                raise CheckpointError(
+                    f"shards are missing: {', '.join(missing)}",
+                    help_message="Copy the whole checkpoint folder.",
+                )
+            return shards
+        files = sorted(self.path.glob("*.safetensors"))
+        if not files:
+            raise CheckpointError(
+                f"{self.path} has no .safetensors file",
+                help_message="Pickled weights are not read; convert them.",
+            )
+        return {name: file for file in files for name in self._keys(file)}
+
+    def _keys(self, file: Path) -> list[str]:
+        with self._open(file) as shard:
+            return list(shard.keys())
+
+    def _open(self, file: Path) -> Any:
+        try:
+            return safe_open(file, framework="pt")
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{file} cannot be read: {error}", help_message="The file may be cut short; copy it again."
+            ) from error
+
+    def names(self) -> set[str]:
+        """Names of all tensors present."""
+        return set(self._shard_of)
+
+    def matrix(self, name: str) -> QuantizedTensor | Tensor:
+        """Read a weight matrix as it is stored."""
+        return self._reordered(name)
+
+    def vector(self, name: str) -> Tensor:
+        """Read a norm weight or a bias as float32."""
+        return self._reordered(name).float()
+
+    def _reordered(self, name: str) -> Tensor:
+        with self._open(self._shard_of[name]) as shard:
+            tensor: Tensor = shard.get_tensor(name)
+        heads = {".q_proj.": self.config.num_attention_heads, ".k_proj.": self.config.num_key_value_heads}
+        for part, num_heads in heads.items():
+            if part in name:
+                reordered = reorder_rows(tensor, interleave_rotary_rows(num_heads, self.config.head_dim))
+                assert isinstance(reordered, Tensor)
+                return reordered
+        return tensor
