@@ -10,14 +10,14 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from deepseek_apps.errors import UnreachableError, from_openai_error
 
 if TYPE_CHECKING:
     from openai import Stream
     from openai.types import CompletionUsage
-    from openai.types.chat import ChatCompletion, ChatCompletionChunk
+    from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
     from deepseek_apps.client import DeepSeek
 
@@ -43,6 +43,10 @@ class Question:
     max_tokens: int | None = None
     seed: int | None = None
     stream: bool = True
+
+    def typed_messages(self) -> list[ChatCompletionMessageParam]:
+        """Return the messages under the SDK's type, which lacks reasoning_content."""
+        return cast("list[ChatCompletionMessageParam]", self.messages)
 
     def parameters(self) -> dict[str, Any]:
         """Return the sampling fields that were set, in wire form."""
@@ -157,9 +161,9 @@ class AnswerStream:
             raise from_openai_error(error) from error
 
     def _whole(self) -> Iterator[TextDelta]:
-        completion: ChatCompletion = self._client.chat.completions.create(
+        completion = self._client.chat.completions.create(
             model=self.answer.model,
-            messages=self._question.messages,  # type: ignore[arg-type]  wire dicts
+            messages=self._question.typed_messages(),
             stream=False,
             **self._question.parameters(),
         )
@@ -172,7 +176,7 @@ class AnswerStream:
     def _streamed(self) -> Iterator[TextDelta]:
         self._stream = self._client.chat.completions.create(
             model=self.answer.model,
-            messages=self._question.messages,  # type: ignore[arg-type]  wire dicts
+            messages=self._question.typed_messages(),
             stream=True,
             stream_options={"include_usage": True},
             **self._question.parameters(),

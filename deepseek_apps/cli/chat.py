@@ -112,11 +112,12 @@ def _talk(session: ChatSession, out: Output, read_line: LineReader, *, interacti
 
     while True:
         try:
-            with _survivable(out, interactive=interactive):
+            with _survivable(out, interactive=interactive, after_interrupt="Ctrl-D or /exit leaves"):
                 message = read_message(read_line)
                 if message is None:
                     return
-                _handle(session, out, message)
+                with _survivable(out, interactive=interactive, after_interrupt="stopped; /retry asks again"):
+                    _handle(session, out, message)
         except LeaveChat:
             return
 
@@ -133,14 +134,18 @@ def _handle(session: ChatSession, out: Output, message: Message) -> None:
 
 
 @contextmanager
-def _survivable(out: Output, *, interactive: bool) -> Iterator[None]:
+def _survivable(out: Output, *, interactive: bool, after_interrupt: str) -> Iterator[None]:
     """Let a person go on after an error or Ctrl-C; a script gets the error and its exit code."""
     from deepseek_apps.cli.failure import explain  # noqa: PLC0415
     from deepseek_apps.errors import DeepSeekAppsError  # noqa: PLC0415
 
     try:
         yield
-    except (DeepSeekAppsError, KeyboardInterrupt) as error:
+    except DeepSeekAppsError as error:
         if not interactive:
             raise
         out.failure(explain(error))
+    except KeyboardInterrupt:
+        if not interactive:
+            raise
+        out.note(f"\n({after_interrupt})")

@@ -89,9 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except Exception as error:  # noqa: BLE001  the one place that turns errors into exit codes
         return _fail(error)
-    code = result if isinstance(result, int) else ExitCode.OK
-    # Typer turns Ctrl-C into this code and says nothing.
-    return _fail(KeyboardInterrupt()) if code == ExitCode.INTERRUPTED else code
+    # Typer turns Ctrl-C into ExitCode.INTERRUPTED; other verbs return nothing.
+    return result if isinstance(result, int) else ExitCode.OK
 
 
 def _fail(error: BaseException) -> int:

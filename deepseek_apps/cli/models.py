@@ -161,7 +161,10 @@ class PullBar:
 
 def readable_size(count: int) -> str:
     """Return a size for people: decimal units, as disks and downloads are sold."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if count >= unit:
+            return f"{count / unit:.{2 if name == 'GB' else 0}f} {name}"
+    return f"{count / 1e3:.0f} kB"
 
 
 def memory_need(weight_bytes: int, cache_bytes_per_token: int = 0) -> int:

@@ -2,23 +2,83 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import socket
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepseek_apps.cli.options import ModelOption
+from deepseek_apps.cli.options import complete_model
+
+if TYPE_CHECKING:
+    from local_backend.server.model_pool import ModelPool
 
 __all__ = ["serve"]
 
 
 def serve(
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; other machines need --api-key.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
-    model: ModelOption = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Model that answers when a request names none of ours: an id, a .gguf file or a checkpoint"
+            " folder.",
+            show_default="starter",
+            autocompletion=complete_model,
+        ),
+    ] = None,
     api_key: Annotated[
         str | None,
-        typer.Option("--api-key", envvar="DEEPSEEK_APPS_SERVE_API_KEY", help="Key that clients must send."),
+        typer.Option("--api-key", envvar="DEEPSEEK_APPS_SERVER_API_KEY", help="Key that clients must send."),
     ] = None,
 ) -> None:
-    """Serve the local model to other programs; refuses other machines without a key."""
-    del host, port, model, api_key
+    """Serve the local models to other programs until Ctrl-C."""
+    from deepseek_apps.backends.local import require_local_extras  # noqa: PLC0415  lazy: --help needs none
+    from deepseek_apps.catalog import catalogue  # noqa: PLC0415
+    from deepseek_apps.cli.failure import UsageError  # noqa: PLC0415
+    from deepseek_apps.cli.render import Output  # noqa: PLC0415
+
+    require_local_extras()
+    from local_backend.server import launch  # noqa: PLC0415  an optional package
+    from local_backend.server.handler import RequestHandler  # noqa: PLC0415
+
+    if not launch.is_loopback(host) and api_key is None:
+        raise UsageError(
+            f"{host} can be reached from other machines, and there is no key",
+            help_message="Pass --api-key (or set DEEPSEEK_APPS_SERVER_API_KEY), or listen on 127.0.0.1.",
+        )
+    out = Output()
+    default = model or catalogue().default_local_model
+    pool = _pool(default)
+    handler = RequestHandler(pool, api_key=api_key)
+    with launch.bind(host, port) as listener:
+        try:
+            with out.waiting(f"loading {default}"):
+                pool.get(default)
+            out.note(f"{default} answers at {_base_url(listener)}")
+            out.note(
+                f'try: deepseek-apps ask --base-url {_base_url(listener)} "hello" (Ctrl-C stops the server)'
+            )
+            launch.serve(handler, host=host, listener=listener)
+        finally:
+            pool.close()
+
+
+def _pool(default: str) -> ModelPool:
+    from local_backend.local_engine import LocalEngine  # noqa: PLC0415  an optional package
+    from local_backend.server.model_pool import ModelPool  # noqa: PLC0415
+    from local_backend.store.catalog import catalogue  # noqa: PLC0415
+
+    names = dict.fromkeys([default, *(row.id for row in catalogue())])
+    return ModelPool({name: partial(LocalEngine.load, name) for name in names}, default=default)
+
+
+def _base_url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{port}/v1"

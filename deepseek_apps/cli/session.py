@@ -35,9 +35,9 @@ def system_messages(system: str | None) -> list[dict[str, Any]]:
 
 def hosted_models() -> dict[str, str]:
     """Return the hosted models' names and what each is."""
-    from deepseek_apps.catalog import hosted_models as rows  # noqa: PLC0415
+    from deepseek_apps.catalog import catalogue  # noqa: PLC0415  lazy: only the shell asks for this
 
-    return {row.id: "hosted" for row in rows()}
+    return {name: f"hosted, {row.checkpoint}" for name, row in catalogue().models.items()}
 
 
 def answer_notes(answer: Answer, *, usage: bool) -> list[str]:
