@@ -80,10 +80,13 @@ def convert_chat(
     options = ConversionOptions(
         default_thinking_mode=thinking, reasoning_content_behavior=behaviour
     ).with_model_versions_by_name(known)
+    adapted = _adapted(data, thinking=thinking)
     try:
-        return ChatCompletionRequest(_adapted(data, thinking=thinking)).convert(options)
+        return ChatCompletionRequest(json.dumps(adapted)).convert(options)
     except ConversionError as error:
         raise HttpError(Response.of(error.status_code, error.body.encode(), JSON)) from None
+    except ValueError:  # a courtesy field that was not checked, such as max_completion_tokens
+        raise _shape_error(adapted, b"") from None
 
 
 def refuse_images(data: dict[str, Any], model: str) -> None:
@@ -149,7 +152,7 @@ def _adapted(data: dict[str, Any], *, thinking: bool) -> dict[str, Any]:
 def _shape_fault(data: Any) -> str | None:
     """Return the recipe's complaint about a body's types, or None."""
     try:
-        ChatCompletionRequest(data if isinstance(data, dict) else json.dumps(data))
+        ChatCompletionRequest(json.dumps(data))
     except ValueError as error:
         return str(error).removeprefix(_SHAPE)
     return None

@@ -19,7 +19,6 @@ from deepseek_recipe import (
     InferenceFinishReason,
     ParsingOptions,
     PromptUsage,
-    SpecialTokens,
     StreamProcessor,
     ThinkingInitialStage,
 )
@@ -34,7 +33,6 @@ __all__ = ["ChatTurn"]
 
 _FINISH = {"stop": InferenceFinishReason.Stop, "length": InferenceFinishReason.Length}
 _GAVE_UP = "insufficient_system_resource"
-_UNSPELLABLE = "\x00none\x00"
 
 
 class ChatTurn:
@@ -52,7 +50,8 @@ class ChatTurn:
         self._detokenizer = Detokenizer(engine.tokenizer)
         self._normaliser = engine.family.normaliser(conversation)
         self._processor = StreamProcessor(
-            ChatCompletionRequest.chunk_generator(request, head.id, head.model), _parsing_options(request)
+            ChatCompletionRequest.chunk_generator(request, head.id, head.model),
+            self._normaliser.adapt(_parsing_options(request)),
         )
         self._thinking = conversation.thinking_mode
         self._reasoning = self._thinking
@@ -149,16 +148,9 @@ class ChatTurn:
 
 
 def _parsing_options(request: ConversationRequest) -> ParsingOptions:
-    """Adjust the recipe's options to what a family's normaliser gives."""
+    """Return the recipe's options; without thinking, a continued answer may begin with a newline."""
     options = request.parsing_options
-    # A normaliser writes the whole call block, also where the V4 prompt would have opened it.
-    options.starts_in_tool_calls = False
-    if request.conversation.thinking_mode:
-        return options
-    # Without thinking, "</think>" in an answer is text like any other (the recipe would drop it) ...
-    options.special_tokens = SpecialTokens(thinking_end=_UNSPELLABLE)
-    # ... and a continued answer may begin with a newline.
     messages = request.conversation.messages
-    if messages and messages[-1].prefix:
+    if messages and messages[-1].prefix and not request.conversation.thinking_mode:
         options.thinking_initial_stage = ThinkingInitialStage.ContentContinuation
     return options

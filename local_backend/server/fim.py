@@ -7,6 +7,7 @@ from typing import Any
 
 from deepseek_recipe import ConversationRequest
 
+from local_backend.errors import UnsupportedModelError
 from local_backend.sampling_params import SamplingParams
 from local_backend.server.answer import Answer
 from local_backend.server.chat_request import convert_chat, parse_json, top_k, user_id
@@ -50,7 +51,10 @@ def answer_fim(body: bytes, models: ModelPool, fail: Callable[[Exception], Respo
     cache_salt = user_id(data)
     keep_most_likely = top_k(data)
     engine = models.get(name).engine
-    prompt = engine.family.fim(prefix, suffix)
+    try:
+        prompt = engine.family.fim(prefix, suffix)
+    except UnsupportedModelError as error:  # the model is sound; it is this route that it cannot serve
+        raise invalid_request(f"{error} {error.help_message}".strip()) from None
     room = engine.max_model_len - len(prompt)
     if room < (max_tokens or 1):
         raise context_overflow(engine.max_model_len, len(prompt), max_tokens or 1)
