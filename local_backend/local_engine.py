@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
 from local_backend.config import EngineConfig
@@ -163,9 +165,20 @@ def _load_text(path: Path, digest: str) -> tuple[Tokenizer, Family]:
         assets = TextAssets.load(saved)
     else:
         assets = _read_text_assets(path)
-        assets.save(saved)
+        _save_text(assets, saved)
     tokenizer = Tokenizer.from_assets(assets)
     return tokenizer, family_for(assets, tokenizer)
+
+
+def _save_text(assets: TextAssets, directory: Path) -> None:
+    """Write a folder that is there whole or not at all; a second process may write the same one."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=directory.parent, prefix=".text-") as scratch:
+        whole = Path(scratch) / "text"
+        whole.mkdir()
+        assets.save(whole)
+        with suppress(OSError):
+            whole.rename(directory)
 
 
 def _read_text_assets(path: Path) -> TextAssets:
