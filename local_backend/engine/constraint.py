@@ -100,10 +100,10 @@ class GrammarConstraint:
         """
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         self._check()
-        allowed = np.unpackbits(bits, bitorder="little")[: logits.shape[0]]
-        forbidden = torch.ones(logits.shape[0], dtype=torch.bool)
-        forbidden[: len(allowed)] = torch.from_numpy(allowed == 0)
-        logits.masked_fill_(forbidden.to(logits.device), float("-inf"))
+        forbidden = torch.from_numpy(np.unpackbits(~bits, bitorder="little")).view(torch.bool)
+        known = min(len(forbidden), logits.shape[0])
+        logits[:known].masked_fill_(forbidden[:known].to(logits.device), float("-inf"))
+        logits[known:] = float("-inf")
 
     def advance(self, token_id: int) -> None:
         """Consume the chosen token.
