@@ -60,13 +60,19 @@ class ClientPlan:
     max_retries: int
 
 
-def plan_client(options: ClientOptions, http_client: object, rest: Mapping[str, object]) -> ClientPlan:
+def plan_client(
+    options: ClientOptions,
+    http_client: object,
+    rest: Mapping[str, object],
+    kind: type[BackendClient | AsyncBackendClient],
+) -> ClientPlan:
     """Fill the gaps in a constructor's arguments.
 
     Args:
         options: The arguments.
         http_client: The one given, if any; ours carry their backend, and others are refused.
         rest: The SDK's other arguments, none of which mean anything here.
+        kind: Which of ours it has to be.
 
     Raises:
         SettingsError: An argument is missing, contradictory, or not one of ours.
@@ -75,11 +81,12 @@ def plan_client(options: ClientOptions, http_client: object, rest: Mapping[str, 
     _refuse_unused(rest)
     if http_client is None:
         return _plan_from_settings(options)
-    if isinstance(http_client, BackendClient | AsyncBackendClient):
+    if isinstance(http_client, kind):
         return _plan_from_client(options, http_client)
+    maker = "http_client" if kind is BackendClient else "async_http_client"
     raise SettingsError(
-        f"http_client is a {type(http_client).__name__}, which does not keep a key from other hosts",
-        help_message="Leave it out, or pass one made by deepseek_apps.http_client() or async_http_client().",
+        f"http_client is a {type(http_client).__name__}, not a client that keeps keys from other hosts",
+        help_message=f"Leave it out, or pass one made by deepseek_apps.{maker}().",
     )
 
 

@@ -37,7 +37,7 @@ def write_config_value(path: Path, key: str, value: str | int | float) -> None:
     text = _read_text(path)
     before = _parse(text, path)
     changed = _with_value(text, key, f"{key} = {_toml_literal(value)}\n")
-    if _parse(changed, path) != before | {key: value}:
+    if not _means(changed, before | {key: value}):
         raise SettingsError(f"cannot change {key} in {path} safely", help_message="Edit the file by hand.")
     try:
         _replace_file(path.resolve(), changed.encode())
@@ -69,8 +69,16 @@ def _parse(text: str, path: Path) -> dict[str, object]:
         ) from error
 
 
+def _means(text: str, expected: dict[str, object]) -> bool:
+    try:
+        return tomllib.loads(text) == expected
+    except tomllib.TOMLDecodeError:
+        return False
+
+
 def _with_value(text: str, key: str, assignment: str) -> str:
-    lines = text.splitlines(keepends=True)
+    # Not splitlines(): it also splits at characters that are no line ends in TOML.
+    lines = re.findall(r"[^\n]*\n|[^\n]+", text)
     first_table = next((i for i, line in enumerate(lines) if line.lstrip().startswith("[")), len(lines))
     pattern = re.compile(rf"""\s*(["']?){re.escape(key)}\1\s*=""")
     for i, line in enumerate(lines[:first_table]):

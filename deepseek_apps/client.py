@@ -77,7 +77,7 @@ class DeepSeek(openai.OpenAI):
             timeout=timeout,
             max_retries=max_retries,
         )
-        plan = plan_client(options, http_client, sdk_options)
+        plan = plan_client(options, http_client, sdk_options, BackendClient)
         if not (isinstance(http_client, BackendClient) and http_client.backend == plan.backend):
             http_client = BackendClient(plan.backend)
         super().__init__(
@@ -147,7 +147,7 @@ class AsyncDeepSeek(openai.AsyncOpenAI):
             timeout=timeout,
             max_retries=max_retries,
         )
-        plan = plan_client(options, http_client, sdk_options)
+        plan = plan_client(options, http_client, sdk_options, AsyncBackendClient)
         if not (isinstance(http_client, AsyncBackendClient) and http_client.backend == plan.backend):
             http_client = AsyncBackendClient(plan.backend)
         super().__init__(

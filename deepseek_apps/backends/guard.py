@@ -17,7 +17,14 @@ from pydantic import SecretStr
 from deepseek_apps.backends.base import BACKEND_HEADER, BackendName
 from deepseek_apps.errors import SettingsError
 
-__all__ = ["AsyncGuardedTransport", "Guard", "GuardedTransport", "is_loopback", "origin_of"]
+__all__ = [
+    "AMBIENT_HEADERS",
+    "AsyncGuardedTransport",
+    "Guard",
+    "GuardedTransport",
+    "is_loopback",
+    "origin_of",
+]
 
 Origin: TypeAlias = tuple[str, str, int | None]
 # Filled by the openai SDK from OPENAI_API_KEY, OPENAI_ORG_ID and OPENAI_PROJECT_ID where it finds them.

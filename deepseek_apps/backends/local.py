@@ -27,6 +27,7 @@ from deepseek_apps.backends._in_process import (
     wait_in_thread,
 )
 from deepseek_apps.backends.base import BACKEND_HEADER, Backend, BackendName
+from deepseek_apps.backends.guard import AMBIENT_HEADERS
 from deepseek_apps.catalog import catalogue
 from deepseek_apps.errors import SettingsError
 
@@ -157,9 +158,7 @@ def _answer(handler: Handler, request: httpx2.Request, handle: BodyHandle) -> Re
     from local_backend.server.messages import Request  # noqa: PLC0415
 
     # No credentials: they were meant for another backend, and this one needs none.
-    headers = {
-        name.lower(): value for name, value in request.headers.items() if name.lower() != "authorization"
-    }
+    headers = {name: value for name, value in request.headers.items() if name not in AMBIENT_HEADERS}
     response = handler.handle(
         Request(method=request.method, path=request.url.path, headers=headers, body=request.content)
     )
