@@ -88,6 +88,7 @@ class GrammarConstraint:
     def __init__(self, matcher: LLMatcher) -> None:
         self._matcher = matcher
 
+    @torch.inference_mode()  # the engine's logits are inference tensors
     def mask_logits(self, logits: Tensor) -> None:
         """Set the logits of forbidden tokens to -inf, in place.
 

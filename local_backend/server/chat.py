@@ -55,7 +55,7 @@ def answer_chat(
     constraint = _constraint(request, model)
     # The turn first: once submitted, a generation must have someone who cancels it.
     turn = ChatTurn(request, engine, new_head(engine.model_id, len(prompt)))
-    generation = engine.submit(prompt, params, cache_salt=cache_salt, constraint=constraint)
+    generation = models.submit(name, prompt, params, cache_salt=cache_salt, constraint=constraint)
     return Answer(generation, turn, fail).response(stream=request.stream)
 
 

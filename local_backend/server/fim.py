@@ -75,7 +75,7 @@ def answer_fim(body: bytes, models: ModelPool, fail: Callable[[Exception], Respo
         echo=prefix if echo else "",
         include_usage=bool((data.get("stream_options") or {}).get("include_usage")),
     )
-    generation = engine.submit(prompt, params, cache_salt=cache_salt)
+    generation = models.submit(name, prompt, params, cache_salt=cache_salt)
     return Answer(generation, turn, fail).response(stream=request.stream)
 
 

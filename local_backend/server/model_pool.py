@@ -14,7 +14,9 @@ from importlib.resources import files
 
 from local_backend.engine.constraint import GrammarCompiler, VocabularyBytes
 from local_backend.errors import ConfigError, EngineStoppedError
-from local_backend.local_engine import TextEngine
+from local_backend.local_engine import Generation, TextEngine
+from local_backend.sampling_params import SamplingParams
+from local_backend.sequence import TokenConstraint
 from local_backend.server.replies import invalid_request
 
 __all__ = ["LoadedModel", "ModelPool"]
@@ -87,6 +89,32 @@ class ModelPool:
                 engine = self._loaders[name]()
                 self._loaded[name] = LoadedModel(engine, GrammarCompiler(lambda: _vocabulary(engine)))
             return self._loaded[name]
+
+    def submit(
+        self,
+        name: str,
+        prompt_token_ids: list[int],
+        params: SamplingParams,
+        *,
+        cache_salt: str = "",
+        constraint: TokenConstraint | None = None,
+    ) -> Generation:
+        """Start a generation; see `TextEngine.submit`.
+
+        A model whose engine has died is forgotten, so that the next request loads it anew.
+
+        Raises:
+            RequestError: The engine refuses the request.
+            EngineStoppedError: The engine has died, or the pool is closed.
+        """
+        model = self.get(name)
+        try:
+            return model.engine.submit(prompt_token_ids, params, cache_salt=cache_salt, constraint=constraint)
+        except EngineStoppedError:
+            with self._locks[name]:
+                if self._loaded.get(name) is model:
+                    del self._loaded[name]
+            raise
 
     def close(self) -> None:
         """Close every loaded model; later requests are refused. Idempotent."""

@@ -10,6 +10,7 @@ import pytest
 from scripted_engine import ScriptedEngine
 
 from local_backend.errors import CheckpointError, ConfigError, EngineStoppedError
+from local_backend.sampling_params import SamplingParams
 from local_backend.server import ModelPool
 
 
@@ -61,3 +62,16 @@ def test_close_closes_what_was_loaded_and_refuses_more():
     assert engine.closed
     with pytest.raises(EngineStoppedError):
         pool.get("b")
+
+
+def test_a_dead_engine_is_loaded_anew_by_the_next_request():
+    def refuse(*args, **kwargs):
+        raise EngineStoppedError("the engine died")
+
+    engines = [ScriptedEngine(), ScriptedEngine()]
+    engines[0].submit = refuse
+    pool = ModelPool({"a": lambda: engines.pop(0)}, "a")
+    with pytest.raises(EngineStoppedError):
+        pool.submit("a", [1], SamplingParams())
+    assert pool.submit("a", [1], SamplingParams())
+    assert not engines
