@@ -12,9 +12,18 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["GROUP_SIZE", "Kernels", "PackedWeight", "QuantizedTensor", "Scheme"]
+__all__ = [
+    "CHUNK_ROWS",
+    "GROUP_SIZE",
+    "Kernels",
+    "PackedWeight",
+    "QuantizedTensor",
+    "Scheme",
+    "concat_tensors",
+]
 
 GROUP_SIZE = 32
+CHUNK_ROWS = 64  # chunks of a matrix start at multiples of this; every layout's row blocks divide it
 Scheme = Literal["int4", "int8", "dense"]
 
 
@@ -67,6 +76,23 @@ class PackedWeight:
     tensors: dict[str, Tensor]
 
 
+def concat_tensors(chunks: list[PackedWeight], row_dims: dict[str, int]) -> PackedWeight:
+    """Join packed chunks part by part.
+
+    Args:
+        chunks: Of one matrix, in order, all with the same parts.
+        row_dims: For each part, the dimension that runs along the matrix's rows; 0 if not named.
+    """
+    first = chunks[0]
+    if len(chunks) == 1:
+        return first
+    tensors = {
+        part: torch.cat([chunk.tensors[part] for chunk in chunks], dim=row_dims.get(part, 0))
+        for part in first.tensors
+    }
+    return PackedWeight(first.scheme, sum(chunk.rows for chunk in chunks), first.columns, tensors)
+
+
 class Kernels(Protocol):
     """A kernel set. All functions are pure but for `out` arguments; tensors are on the CPU."""
 
@@ -78,8 +104,16 @@ class Kernels(Protocol):
     def dtype(self) -> torch.dtype:
         """Type of activations between operations, and of cached keys and values."""
 
-    def pack(self, weight: QuantizedTensor | Tensor) -> PackedWeight:
-        """Lay out a quantised matrix, or a float matrix that must stay dense."""
+    def pack(self, weight: QuantizedTensor | Tensor, total_rows: int | None = None) -> PackedWeight:
+        """Lay out a quantised matrix, or a float matrix that must stay dense.
+
+        Args:
+            weight: The matrix, or a chunk of its rows that starts at a multiple of CHUNK_ROWS.
+            total_rows: Rows of the whole matrix when weight is a chunk; the layout may depend on it.
+        """
+
+    def concat(self, chunks: list[PackedWeight]) -> PackedWeight:
+        """Join the packed chunks of one matrix, top to bottom."""
 
     def linear(self, x: Tensor, weight: PackedWeight) -> Tensor:
         """(num_tokens, columns) in dtype -> (num_tokens, rows) in dtype."""

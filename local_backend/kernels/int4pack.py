@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import rms_norm, silu
 
 from local_backend.kernels.attention import grouped_query_attention
-from local_backend.kernels.base import GROUP_SIZE, PackedWeight, QuantizedTensor
+from local_backend.kernels.base import GROUP_SIZE, PackedWeight, QuantizedTensor, concat_tensors
 from local_backend.kernels.reference import ReferenceKernels
 
 __all__ = ["MAX_INT4PACK_ROWS", "Int4PackKernels", "pack_nibbles"]
@@ -53,13 +53,13 @@ class Int4PackKernels:
         """Layout name with the block height."""
         return f"int4pack{self.block_rows}"
 
-    def pack(self, weight: QuantizedTensor | Tensor) -> PackedWeight:
+    def pack(self, weight: QuantizedTensor | Tensor, total_rows: int | None = None) -> PackedWeight:
         """Pack into nibble planes; shapes the operator cannot take keep the reference layout."""
         if isinstance(weight, Tensor):
             rows, columns = weight.shape
             return PackedWeight("dense", rows, columns, {"dense": weight.to(self.gemm_dtype).contiguous()})
         rows, columns = weight.q.shape
-        if rows % self.block_rows:
+        if (total_rows or rows) % self.block_rows:
             return self.fallback.pack(weight)
         scale, offset = weight.scale.bfloat16(), weight.offset
         if weight.scheme == "int4":
@@ -77,6 +77,10 @@ class Int4PackKernels:
         return PackedWeight(
             weight.scheme, rows, columns, {"planes": planes, "scale_and_zero": scale_and_zero}
         )
+
+    def concat(self, chunks: list[PackedWeight]) -> PackedWeight:
+        """Planes are blocks of rows; scales are stored group by group, rows second."""
+        return concat_tensors(chunks, {"scale_and_zero": 1})
 
     def linear(self, x: Tensor, weight: PackedWeight) -> Tensor:
         """Multiply packed for few rows, expanded for many."""

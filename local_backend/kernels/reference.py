@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import linear, silu
 
 from local_backend.kernels.attention import grouped_query_attention
-from local_backend.kernels.base import PackedWeight, QuantizedTensor
+from local_backend.kernels.base import PackedWeight, QuantizedTensor, concat_tensors
 
 __all__ = ["ReferenceKernels"]
 
@@ -18,7 +18,11 @@ class ReferenceKernels:
     layout = "rows"
     dtype = torch.float32
 
-    def pack(self, weight: QuantizedTensor | Tensor) -> PackedWeight:
+    def pack(
+        self,
+        weight: QuantizedTensor | Tensor,
+        total_rows: int | None = None,  # noqa: ARG002 - rows are independent here
+    ) -> PackedWeight:
         """Keep q as it is (int4 two to a byte), scales and offsets in float32."""
         if isinstance(weight, Tensor):
             rows, columns = weight.shape
@@ -31,6 +35,10 @@ class ReferenceKernels:
             "offset": weight.offset.contiguous(),
         }
         return PackedWeight(weight.scheme, rows, columns, tensors)
+
+    def concat(self, chunks: list[PackedWeight]) -> PackedWeight:
+        """Every part is row by row."""
+        return concat_tensors(chunks, {})
 
     def linear(self, x: Tensor, weight: PackedWeight) -> Tensor:
         """Expand and multiply."""
