@@ -40,8 +40,15 @@ HELP: Mapping[type[errors.BackendError], str] = {
     errors.OverloadedError: "Try again in a little while.",
     errors.TimedOutError: "Try again, or allow more time with the timeout setting.",
 }
-# Whose key it was is not in the status: the answer says which backend sent it.
-SERVER_KEY_HELP = "Set the server's key in DEEPSEEK_APPS_SERVER_API_KEY, or pass api_key with its base_url."
+# Where the next step depends on who answered, which a response header says.
+BACKEND_HELP: Mapping[tuple[str, type[errors.BackendError]], str] = {
+    (
+        "server",
+        errors.AuthenticationError,
+    ): "Set the server's key in DEEPSEEK_APPS_SERVER_API_KEY, or pass api_key with its base_url.",
+    ("server", errors.InsufficientBalanceError): "Ask whoever runs the server.",
+    ("local", errors.NotFoundError): "`deepseek-apps models list` shows what can be used on this machine.",
+}
 
 
 def map_error(exc: Exception) -> errors.DeepSeekAppsError:
@@ -63,9 +70,8 @@ def _from_response(response: httpx2.Response, message: str, body: object) -> err
     status = response.status_code
     text = _body_message(body) or message
     kind = _class_of(status, text)
-    help_message = HELP.get(kind, "")
-    if kind is errors.AuthenticationError and response.headers.get(BACKEND_HEADER) == "server":
-        help_message = SERVER_KEY_HELP
+    backend = response.headers.get(BACKEND_HEADER, "")
+    help_message = BACKEND_HELP.get((backend, kind)) or HELP.get(kind, "")
     if 300 <= status < 400:
         text = f"the backend answered with a redirect to {response.headers.get('location', 'nowhere')!r}"
         help_message = "Set base_url to the final address; redirects are never followed with a key."

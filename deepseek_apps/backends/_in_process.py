@@ -138,6 +138,10 @@ class Watchdog:
         if self._expired:
             raise httpx2.ReadTimeout(f"no byte for {self._seconds:g} s")
 
+    def stop(self) -> None:
+        """Watch no more; idempotent."""
+        self._stop.set()
+
     def __enter__(self) -> Self:
         self.begin_wait()
         if self._seconds is not None:
@@ -149,7 +153,7 @@ class Watchdog:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self._stop.set()
+        self.stop()
 
     def _sleep(self, seconds: float) -> None:
         # A wait begun while this thread sleeps ends no earlier than the sleep does, so none is missed.
@@ -165,12 +169,12 @@ class BodyStream(httpx2.SyncByteStream):
 
     def __init__(self, handle: BodyHandle, timeout: float | None) -> None:
         self._handle = handle
-        self._timeout = timeout
+        self._watchdog = Watchdog(timeout, handle.close)
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            with Watchdog(self._timeout, self._handle.close) as watchdog:
-                while (chunk := self._read(watchdog)) is not None:
+            with self._watchdog:
+                while (chunk := self._read()) is not None:
                     yield chunk
         finally:
             self._handle.close()
@@ -178,16 +182,18 @@ class BodyStream(httpx2.SyncByteStream):
     def close(self) -> None:
         """Cancel what is still running."""
         self._handle.close()
+        # A reader that stops at [DONE] leaves the generator above suspended until it is collected.
+        self._watchdog.stop()
 
-    def _read(self, watchdog: Watchdog) -> bytes | None:
-        watchdog.begin_wait()
+    def _read(self) -> bytes | None:
+        self._watchdog.begin_wait()
         try:
             return self._handle.read()
         except httpx2.ReadError:
-            watchdog.check()
+            self._watchdog.check()
             raise
         finally:
-            watchdog.end_wait()
+            self._watchdog.end_wait()
 
 
 class AsyncBodyStream(httpx2.AsyncByteStream):

@@ -13,7 +13,8 @@ from fake_deepseek import FakeDeepSeek, fake_deepseek
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
-        if name.upper().startswith(("DEEPSEEK_", "OPENAI_")) or name.lower().endswith("_proxy"):
+        foreign = name.upper().startswith(("DEEPSEEK_", "OPENAI_")) or name.lower().endswith("_proxy")
+        if foreign and not name.endswith("_DIR"):  # where models and histories are kept is no setting
             monkeypatch.delenv(name)
     monkeypatch.setenv("DEEPSEEK_APPS_CONFIG", str(tmp_path / "config.toml"))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -214,6 +216,16 @@ def test_a_body_that_fails_is_a_connection_error_to_the_sdk() -> None:
     assert "engine bug" in str(caught.value.__cause__)
 
 
+def test_a_stream_read_to_its_end_leaves_no_thread() -> None:
+    with openai.OpenAI(api_key="x", http_client=sync_client(StubHandler())) as client:
+        stream = client.chat.completions.create(model="m", messages=[], stream=True)
+        assert len(list(stream)) == 3
+    watchers = [thread for thread in threading.enumerate() if thread.name == "read-timeout"]
+    for thread in watchers:
+        thread.join(PATIENCE)
+    assert not any(thread.is_alive() for thread in watchers)
+
+
 def test_dropping_an_sdk_stream_cancels_when_it_is_collected() -> None:
     handler = StubHandler(texts=("a", "b"), held=True)
     handler.release()
@@ -231,3 +243,20 @@ async def test_leaving_an_async_sdk_stream_cancels() -> None:
         async with await client.chat.completions.create(model="m", messages=[], stream=True) as answer:
             await anext(aiter(answer))
         assert handler.cancelled.is_set()
+
+
+def test_engines_are_shared_and_a_forked_child_starts_without_any() -> None:
+    code = """
+import os
+from deepseek_apps.backends.local import _ENGINES
+handler = _ENGINES.handler("starter-small")
+assert _ENGINES.handler("starter-small") is handler
+child = os.fork()
+if child == 0:
+    os._exit(0 if _ENGINES.handler("starter-small") is not handler else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert _ENGINES.handler("starter-small") is handler
+_ENGINES.close()
+assert _ENGINES.handler("starter-small") is not handler
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
