@@ -12,6 +12,7 @@ __all__ = ["LOOPBACK_HOSTS", "bind", "is_loopback", "serve"]
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 _SHUTDOWN_SECONDS = 5
+_MAX_PORT = 65_535
 
 
 def is_loopback(host: str) -> bool:
@@ -23,7 +24,7 @@ def is_loopback(host: str) -> bool:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Open the server's socket, so that the true port is known before anything is loaded.
+    """Open the server's socket, so that the port is known, and early clients wait, while a model loads.
 
     Args:
         host: An address or name.
@@ -33,6 +34,8 @@ def bind(host: str, port: int) -> socket.socket:
         ConfigError: The address cannot be bound.
     """
     try:
+        if not 0 <= port <= _MAX_PORT:  # getaddrinfo would take it modulo 65536
+            raise OverflowError(f"not in [0, {_MAX_PORT}]")
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
@@ -40,7 +43,8 @@ def bind(host: str, port: int) -> socket.socket:
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)
-        except OSError:
+            bound.listen()
+        except BaseException:
             bound.close()
             raise
     except (OSError, OverflowError) as error:
@@ -65,13 +69,15 @@ def serve(
         handler: Answers the requests; the caller closes its models afterwards.
         host: Address to listen on.
         port: Port to listen on.
-        listener: A socket from `bind` for the same host, used instead of opening one.
+        listener: A socket from `bind`, used instead of opening one at host and port.
         log_level: uvicorn's.
 
     Raises:
         ConfigError: The host is open to the network and the handler asks for no key, or the address
             cannot be bound.
     """
+    if listener is not None:
+        host = listener.getsockname()[0]
     if not is_loopback(host) and not handler.has_api_key:
         raise ConfigError(
             f"{host} can be reached from the network, and no API key is set",
@@ -81,10 +87,12 @@ def serve(
 
     from local_backend.server.app import create_app  # noqa: PLC0415  (brings starlette)
 
-    app = create_app(handler, allowed_hosts=None if handler.has_api_key else LOOPBACK_HOSTS)
+    app = create_app(handler, allowed_hosts=None if handler.has_api_key else {*LOOPBACK_HOSTS, host})
     config = uvicorn.Config(
         app,
+        log_config=None,  # whoever starts the server decides where its log goes
         log_level=log_level,
+        ws="none",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
