@@ -6,7 +6,7 @@ import torch
 
 from local_backend.config import KernelChoice
 from local_backend.kernels.base import Kernels
-from local_backend.kernels.int4pack import Int4PackKernels, pack_nibbles
+from local_backend.kernels.int4pack import Gemm, Int4PackKernels, pack_nibbles
 from local_backend.kernels.reference import ReferenceKernels
 
 __all__ = ["select_kernels"]
@@ -23,7 +23,7 @@ def select_kernels(choice: KernelChoice = "auto") -> Kernels:
     block_rows = BLOCK_ROWS.get(torch.backends.cpu.get_cpu_capability())
     if choice == "reference" or block_rows is None or not _layout_matches(block_rows):
         return ReferenceKernels()
-    return Int4PackKernels(block_rows, _gemm_dtype(), ReferenceKernels())
+    return Int4PackKernels(block_rows, _fastest_gemm(), ReferenceKernels())
 
 
 def _layout_matches(block_rows: int) -> bool:
@@ -36,20 +36,11 @@ def _layout_matches(block_rows: int) -> bool:
     return bool(torch.equal(theirs.flatten(), pack_nibbles(q.to(torch.uint8), block_rows).flatten()))
 
 
-def _gemm_dtype() -> torch.dtype:
-    """bfloat16 where the CPU multiplies it faster than float32.
+def _fastest_gemm() -> Gemm:
+    """Arithmetic that this CPU multiplies fastest; float32 where nothing better is known.
 
-    Matrix units (AMX) and Zen 4 and later do; Intel's AVX512_BF16 alone does not: 165 against 283 GFLOP/s
-    on two Sapphire Rapids cores without AMX, 650 against 190 on two Zen 5 cores (benchmarks/kernels.py).
+    On two cores in GFLOP/s (benchmarks/kernels.py), int8 counted with both activation terms:
+    Sapphire Rapids without AMX float32 300, bfloat16 165, int8 650; Zen 5 float32 190, bfloat16 650,
+    int8 900.
     """
-    if torch.cpu._is_amx_tile_supported():
-        return torch.bfloat16
-    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() and _is_amd() else torch.float32
-
-
-def _is_amd() -> bool:
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:  # noqa: PTH123
-            return any("AuthenticAMD" in line for line in file)
-    except OSError:
-        return False
+    return "int8" if torch.cpu._is_vnni_supported() else "float32"

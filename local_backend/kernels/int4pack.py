@@ -12,6 +12,7 @@ two int4 planes side by side along the columns: q = 16 * (high - 8) + low, exact
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,9 +20,12 @@ from torch.nn.functional import rms_norm, silu
 
 from local_backend.kernels.attention import grouped_query_attention
 from local_backend.kernels.base import GROUP_SIZE, PackedWeight, QuantizedTensor, concat_tensors
+from local_backend.kernels.int8_gemm import int8_product, split_activations, to_int8
 from local_backend.kernels.reference import ReferenceKernels
 
-__all__ = ["MAX_INT4PACK_ROWS", "Int4PackKernels", "pack_nibbles"]
+__all__ = ["MAX_INT4PACK_ROWS", "Gemm", "Int4PackKernels", "pack_nibbles"]
+
+Gemm = Literal["float32", "bfloat16", "int8"]
 
 MAX_INT4PACK_ROWS = 24
 SLICE_BYTES = 4 << 20  # an expanded slice that stays in the second-level caches
@@ -40,13 +44,18 @@ class Int4PackKernels:
 
     Attributes:
         block_rows: B of the layout, 64 or 32.
-        gemm_dtype: Type of the dense product for many rows: whichever this CPU multiplies faster.
+        gemm: Arithmetic of the dense product for many rows: whichever this CPU multiplies fastest.
     """
 
     block_rows: int
-    gemm_dtype: torch.dtype
+    gemm: Gemm
     fallback: ReferenceKernels
     dtype: torch.dtype = torch.bfloat16
+
+    @property
+    def float_dtype(self) -> torch.dtype:
+        """Type of products of unquantised weights."""
+        return torch.bfloat16 if self.gemm == "bfloat16" else torch.float32
 
     @property
     def layout(self) -> str:
@@ -57,7 +66,7 @@ class Int4PackKernels:
         """Pack into nibble planes; shapes the operator cannot take keep the reference layout."""
         if isinstance(weight, Tensor):
             rows, columns = weight.shape
-            return PackedWeight("dense", rows, columns, {"dense": weight.to(self.gemm_dtype).contiguous()})
+            return PackedWeight("dense", rows, columns, {"dense": weight.to(self.float_dtype).contiguous()})
         rows, columns = weight.q.shape
         if (total_rows or rows) % self.block_rows:
             return self.fallback.pack(weight)
@@ -74,9 +83,8 @@ class Int4PackKernels:
             scale_and_zero = torch.cat(
                 (_scale_and_zero(16 * scale, torch.zeros_like(offset)), _scale_and_zero(scale, low_zero))
             )
-        return PackedWeight(
-            weight.scheme, rows, columns, {"planes": planes, "scale_and_zero": scale_and_zero}
-        )
+        tensors = {"planes": planes, "scale_and_zero": scale_and_zero, "row_scale": _row_scale(weight)}
+        return PackedWeight(weight.scheme, rows, columns, tensors)
 
     def concat(self, chunks: list[PackedWeight]) -> PackedWeight:
         """Planes are blocks of rows; scales are stored group by group, rows second."""
@@ -86,11 +94,11 @@ class Int4PackKernels:
         """Multiply packed for few rows, expanded for many."""
         tensors = weight.tensors
         if weight.scheme == "dense":
-            return torch.nn.functional.linear(x.to(self.gemm_dtype), tensors["dense"])
+            return torch.nn.functional.linear(x.to(self.float_dtype), tensors["dense"])
         if "planes" not in tensors:
             return self.fallback.linear(x.float(), weight)
         if x.shape[0] > MAX_INT4PACK_ROWS:
-            return self._linear_expanded(x.to(self.gemm_dtype), weight)
+            return self._linear_expanded(x, weight)
         rows = x.to(torch.bfloat16)
         if weight.scheme == "int8":
             rows = torch.cat((rows, rows), dim=-1)
@@ -132,21 +140,36 @@ class Int4PackKernels:
         return grouped_query_attention(query.to(key.dtype), key, value, scale)
 
     def _linear_expanded(self, x: Tensor, weight: PackedWeight) -> Tensor:
-        out = torch.empty(x.shape[0], weight.rows, dtype=x.dtype)
-        blocks = max(1, SLICE_BYTES // (weight.columns * self.block_rows * x.element_size()))
-        step = blocks * self.block_rows
-        buffer = torch.empty(weight.columns * step, dtype=x.dtype)
+        out = torch.empty(x.shape[0], weight.rows, dtype=self.float_dtype)
+        step = self._rows_per_slice(weight.columns)
+        wide = torch.empty(weight.columns * step, dtype=self.float_dtype)
+        narrow = torch.empty(weight.columns * step if self.gemm == "int8" else 0, dtype=torch.uint8)
+        codes, scale = split_activations(x.float()) if self.gemm == "int8" else (x.to(self.float_dtype), x)
         for start in range(0, weight.rows, step):
             stop = min(start + step, weight.rows)
-            expanded = self._expand(weight, start, stop, buffer)
-            torch.mm(x, expanded, out=out[:, start:stop])
+            shape = (weight.columns, stop - start)
+            size = shape[0] * shape[1]
+            expanded = self._expand(weight, start, stop, wide[:size].view(shape))
+            if self.gemm == "int8":
+                matrix = to_int8(expanded, narrow[:size].view(shape))
+                row_scale = weight.tensors["row_scale"][start:stop]
+                int8_product(codes, scale, matrix, row_scale, out[:, start:stop])
+            else:
+                torch.mm(codes, expanded, out=out[:, start:stop])
         return out
 
-    def _expand(self, weight: PackedWeight, start: int, stop: int, buffer: Tensor) -> Tensor:
-        """Write rows [start, stop), transposed, into buffer; returns (columns, stop - start)."""
+    def _rows_per_slice(self, columns: int) -> int:
+        """Rows whose expansion takes SLICE_BYTES, in whole blocks."""
+        blocks = SLICE_BYTES // (columns * self.block_rows * self.float_dtype.itemsize)
+        return max(1, blocks) * self.block_rows
+
+    def _expand(self, weight: PackedWeight, start: int, stop: int, out: Tensor) -> Tensor:
+        """Write rows [start, stop), transposed, into out (columns, stop - start).
+
+        For an int8 product the numbers come in units of their row's scale, shifted by 128.5 for to_int8.
+        """
         columns, count, half = weight.columns, stop - start, self.block_rows // 2
         planes = weight.tensors["planes"][start // self.block_rows : stop // self.block_rows]
-        out = buffer[: columns * count].view(columns, count)
         by_half = out.view(columns, count // self.block_rows, 2, half).permute(1, 0, 2, 3)
         if weight.scheme == "int4":
             first, second = (planes & 15).sub_(8), (planes >> 4).sub_(8)
@@ -156,6 +179,9 @@ class Int4PackKernels:
         by_half[:, :, 0].copy_(first.view(torch.int8))
         by_half[:, :, 1].copy_(second.view(torch.int8))
         scale, offset = self._scale_and_offset(weight, slice(start, stop))
+        if self.gemm == "int8":
+            row_scale = weight.tensors["row_scale"][start:stop]
+            scale, offset = scale / row_scale, offset / row_scale + 128.5
         grouped = out.view(columns // GROUP_SIZE, GROUP_SIZE, count)
         torch.addcmul(offset.to(out.dtype)[:, None], grouped, scale.to(out.dtype)[:, None], out=grouped)
         return out
@@ -173,3 +199,13 @@ class Int4PackKernels:
 def _scale_and_zero(scale: Tensor, zero: Tensor) -> Tensor:
     """Interleave (rows, groups) scale and zero as the operator wants them: (groups, rows, 2) bfloat16."""
     return torch.stack((scale.bfloat16().t(), zero.bfloat16().t()), dim=-1).contiguous()
+
+
+def _row_scale(weight: QuantizedTensor) -> Tensor:
+    """Return (rows,) float32 so that every number of a row is at most 127 of it, rounding included."""
+    lowest, highest = (0, 15) if weight.scheme == "int4" else (-128, 127)
+    extremes = torch.maximum(
+        (weight.offset + lowest * weight.scale).abs(), (weight.offset + highest * weight.scale).abs()
+    )
+    # 1/64: the stored scale and zero are rounded to bfloat16, each by at most 1/256 of the extreme.
+    return (extremes.amax(dim=1) * (1 + 1 / 64) / 127).clamp_min(torch.finfo(torch.float32).tiny)
