@@ -1,4 +1,4 @@
-"""DeepSeek(backend="local") answers from the embedded engine, with the small starter model: no stub anywhere."""
+"""DeepSeek(backend="local") on the embedded engine and the small starter model: real weights, no stub."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ import pytest
 from stub_handler import StubHandler
 
 from deepseek_apps.backends import BACKEND_HEADER, AsyncLocalTransport, LocalTransport
+from deepseek_apps.backends._in_process import BodyHandle
 from local_backend.server.messages import ByteStream, Request, Response
 
 URL = "http://local.invalid/v1/chat/completions"
@@ -260,3 +261,10 @@ _ENGINES.close()
 assert _ENGINES.handler("starter-small") is not handler
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_body_that_comes_after_its_reader_left_is_closed() -> None:
+    handle, closed = BodyHandle(), threading.Event()
+    handle.close()
+    handle.attach(ByteStream([b"late"], closed.set))
+    assert closed.is_set()
