@@ -24,6 +24,16 @@ from local_backend.families.stop_strings import held_suffix
 __all__ = ["ChatTemplate", "ContentGuard"]
 
 _T = TypeVar("_T")
+_LONGEST_HEAD = 256
+_TEMPLATE_FAILURES = (
+    jinja2.TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 class ChatTemplate:
@@ -56,7 +66,7 @@ class ChatTemplate:
         """
         try:
             return self._template.render(**variables)
-        except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+        except _TEMPLATE_FAILURES as error:
             raise RequestError(
                 f"The model's chat template cannot render these messages: {error}",
                 help_message="Use roles in the usual order: system first, then user and assistant in turn.",
@@ -126,9 +136,6 @@ class ContentGuard:
     def _hide(self, text: str) -> str:
         self._hidden.append(text)
         return f"{self._nonce}{len(self._hidden) - 1}x"
-
-
-_LONGEST_HEAD = 256
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

@@ -150,7 +150,7 @@ class Tokenizer:
         if len(text) <= _CHUNK_CHARS or not self._byte_level:
             backend = self._plain if first else self._plain_inside
             return list(backend.encode(text, add_special_tokens=False).ids)
-        batch = self._plain.encode_batch_fast(list(_chunks(text)), add_special_tokens=False)
+        batch = self._plain.encode_batch_fast(list(_chunks(text, _CHUNK_CHARS)), add_special_tokens=False)
         return [token_id for encoding in batch for token_id in encoding.ids]
 
 
@@ -164,7 +164,7 @@ def _check_unicode(text: str) -> None:
         ) from error
 
 
-def _chunks(text: str, size: int = _CHUNK_CHARS) -> Iterator[str]:
+def _chunks(text: str, size: int) -> Iterator[str]:
     """Cut where no token can span the cut: memory stays small and the pieces are encoded in parallel.
 
     A stretch longer than size without such a place is cut all the same. Nobody writes one, and a run of ten
