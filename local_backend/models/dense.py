@@ -12,7 +12,7 @@ from local_backend.kernels.base import Kernels, PackedWeight
 from local_backend.layers.forward_context import ForwardContext
 from local_backend.layers.linear import Linear, StackedLinear
 from local_backend.models.gqa import GroupedQueryAttention
-from local_backend.store.packed import PackedModel
+from local_backend.store.packed_file import PackedModel
 
 __all__ = ["DenseModel", "ForwardAbortedError"]
 

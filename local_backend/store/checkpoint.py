@@ -12,7 +12,10 @@ from local_backend.config import ModelConfig
 from local_backend.errors import CheckpointError
 from local_backend.kernels.base import QuantizedTensor
 
-__all__ = ["Checkpoint", "interleave_rotary_rows", "open_checkpoint"]
+__all__ = ["Checkpoint", "RowRange", "interleave_rotary_rows", "open_checkpoint"]
+
+
+RowRange = tuple[int, int]
 
 
 class Checkpoint(Protocol):
@@ -28,8 +31,11 @@ class Checkpoint(Protocol):
     def names(self) -> set[str]:
         """Hugging Face names of all tensors present."""
 
-    def matrix(self, name: str) -> QuantizedTensor | Tensor:
-        """Read a weight matrix; its memory is the caller's and not kept."""
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor, (out_features, in_features) for a matrix; reads no weights."""
+
+    def matrix(self, name: str, rows: RowRange | None = None) -> QuantizedTensor | Tensor:
+        """Read a weight matrix, or the rows [first, last) of it; the memory is the caller's and not kept."""
 
     def vector(self, name: str) -> Tensor:
         """Read a norm weight or a bias as float32."""
@@ -57,11 +63,3 @@ def interleave_rotary_rows(num_heads: int, head_dim: int) -> Tensor:
     """Row order that puts the two halves of each rotated pair side by side: 0, d/2, 1, d/2 + 1, ..."""
     within = torch.arange(head_dim).view(2, head_dim // 2).t().reshape(-1)
     return (torch.arange(num_heads)[:, None] * head_dim + within).reshape(-1)
-
-
-def reorder_rows(matrix: QuantizedTensor | Tensor, order: Tensor) -> QuantizedTensor | Tensor:
-    """Permute rows; groups run along columns, so quantised numbers are untouched."""
-    if isinstance(matrix, Tensor):
-        return matrix[order]
-    minimum = None if matrix.minimum is None else matrix.minimum[order]
-    return QuantizedTensor(matrix.q[order], matrix.scale[order], minimum)

@@ -6,17 +6,16 @@ import mmap
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import torch
-from gguf import GGUFReader
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from local_backend.config import ModelConfig
-from local_backend.errors import CheckpointError
 from local_backend.kernels.base import QuantizedTensor
-from local_backend.store.checkpoint import interleave_rotary_rows, reorder_rows
-from local_backend.store.quantize import read_gguf_matrix
+from local_backend.store.checkpoint import RowRange, interleave_rotary_rows
+from local_backend.store.gguf_header import GGUFTensor, map_file, read_gguf_header, read_gguf_metadata
+from local_backend.store.quantize import Bytes, read_gguf_matrix
 
 __all__ = ["GGUFFile", "read_gguf_metadata"]
 
@@ -47,87 +46,67 @@ def _hf_name(name: str) -> str | None:
     return f"model.layers.{match[1]}.{_IN_LAYER[match[2]]}.{match[3]}"
 
 
-def _open(path: Path) -> GGUFReader:
-    try:
-        return GGUFReader(path)
-    except (ValueError, IndexError, KeyError, OSError, TypeError, UnicodeDecodeError) as error:
-        raise CheckpointError(
-            f"{path} is not a readable GGUF file: {error}",
-            help_message="The file may be cut short or of another format; fetch it again.",
-        ) from error
-
-
-def read_gguf_metadata(path: Path) -> dict[str, Any]:
-    """Return all key-value pairs of a GGUF file.
+class GGUFFile:
+    """A GGUF checkpoint; tensors are read from the memory-mapped file and their pages given back.
 
     Raises:
-        CheckpointError: Not a readable GGUF file.
+        CheckpointError: The file is missing, truncated or malformed.
+        UnsupportedModelError: It is sound, but its version or a tensor's type is not read.
     """
-    return {
-        name: field.contents() for name, field in _open(path).fields.items() if not name.startswith("GGUF.")
-    }
-
-
-class GGUFFile:
-    """A GGUF checkpoint; tensors are read from the memory-mapped file and their pages given back."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._reader = _open(path)
-        self._tensors = {hf: tensor for tensor in self._reader.tensors if (hf := _hf_name(tensor.name))}
-        self._check_complete()
-
-    def _check_complete(self) -> None:
-        size = self.path.stat().st_size
-        end = max((int(t.data_offset) + int(t.n_bytes) for t in self._reader.tensors), default=0)
-        if end > size or not self._reader.tensors:
-            raise CheckpointError(
-                f"{self.path} is truncated: {size} bytes, its tensors end at {end}",
-                help_message="Fetch the file again (`deepseek-apps models pull`, or copy it anew).",
-            )
-
-    @cached_property
-    def metadata(self) -> dict[str, Any]:
-        """All key-value pairs but the token lists, which the tokenizer reads for itself."""
-        fields = self._reader.fields.items()
-        skipped = ("GGUF.", "tokenizer.ggml.tokens", "tokenizer.ggml.merges", "tokenizer.ggml.token_type")
-        return {name: field.contents() for name, field in fields if not name.startswith(skipped)}
+        self._data = map_file(path)
+        self._header = read_gguf_header(self._data, path)
+        self._tensors = {
+            hf: tensor for name, tensor in self._header.tensors.items() if (hf := _hf_name(name))
+        }
 
     @cached_property
     def config(self) -> ModelConfig:
         """Shape of the model, from the metadata and the embedding matrix."""
-        factors: tuple[float, ...] = ()
-        for tensor in self._reader.tensors:
-            if tensor.name == "rope_freqs.weight":
-                factors = tuple(float(value) for value in tensor.data)
+        factors = self._header.tensors.get("rope_freqs.weight")
         embedding = self._tensors.get("model.embed_tokens.weight")
         return ModelConfig.from_gguf(
-            self.metadata,
-            vocab_size=int(embedding.shape[1]) if embedding is not None else 0,
+            self._header.metadata,
+            vocab_size=embedding.shape[0] if embedding is not None else 0,
             tied="lm_head.weight" not in self._tensors,
-            rope_factors=factors,
+            rope_factors=()
+            if factors is None
+            else tuple(self._rows(factors, None).view(np.float32).ravel().tolist()),
         )
 
     def names(self) -> set[str]:
         """Hugging Face names of all tensors present."""
         return set(self._tensors)
 
-    def matrix(self, name: str) -> QuantizedTensor | Tensor:
-        """Read a weight matrix."""
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor, outermost dimension first."""
+        return self._tensors[name].shape
+
+    def matrix(self, name: str, rows: RowRange | None = None) -> QuantizedTensor | Tensor:
+        """Read a weight matrix, or some of its rows."""
         tensor = self._tensors[name]
-        columns, rows = (int(size) for size in tensor.shape)
-        data = tensor.data.view("uint8").reshape(-1)
-        matrix = read_gguf_matrix(data, tensor.tensor_type, rows, columns)
-        self._forget_pages(int(tensor.data_offset), int(tensor.n_bytes))
+        first, last = rows or (0, tensor.shape[0])
         order = self._rotary_order(name)
-        return matrix if order is None else reorder_rows(matrix, order)
+        data = self._rows(tensor, slice(first, last) if order is None else order[first:last].numpy())
+        matrix = read_gguf_matrix(data, tensor.kind, last - first, tensor.shape[1])
+        self._forget_pages(tensor.start, tensor.end)
+        return matrix
 
     def vector(self, name: str) -> Tensor:
         """Read a norm weight or a bias as float32."""
         tensor = self._tensors[name]
-        values = torch.from_numpy(tensor.data.copy()).float().reshape(-1)
+        values = read_gguf_matrix(self._rows(tensor, None), tensor.kind, 1, tensor.shape[-1])
+        flat = (values if isinstance(values, Tensor) else values.dequantize()).float().view(-1)
         order = self._rotary_order(name)
-        return values if order is None else values[order]
+        return flat if order is None else flat[order]
+
+    def _rows(self, tensor: GGUFTensor, rows: slice | npt.NDArray[np.int64] | None) -> Bytes:
+        """Raw bytes (num_rows, bytes per row); a view of the mapping unless rows are picked one by one."""
+        data = np.frombuffer(self._data, np.uint8, tensor.end - tensor.start, tensor.start)
+        matrix = data.reshape(tensor.shape[0] if len(tensor.shape) > 1 else 1, -1)
+        return matrix if rows is None else matrix[rows]
 
     def _rotary_order(self, name: str) -> Tensor | None:
         """Converters store llama's query and key rows interleaved already, other architectures in halves."""
@@ -139,9 +118,8 @@ class GGUFFile:
             return interleave_rotary_rows(self.config.num_key_value_heads, self.config.head_dim)
         return None
 
-    def _forget_pages(self, offset: int, length: int) -> None:
-        """Give a read tensor's pages back, so that packing peaks at one tensor and not at the file."""
-        mapping = getattr(self._reader.data, "_mmap", None)
-        if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            start = offset - offset % mmap.PAGESIZE
-            mapping.madvise(mmap.MADV_DONTNEED, start, length + offset - start)
+    def _forget_pages(self, start: int, end: int) -> None:
+        """Give a read tensor's pages back, so that packing peaks at one chunk and not at the file."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            first = start - start % mmap.PAGESIZE
+            self._data.madvise(mmap.MADV_DONTNEED, first, end - first)

@@ -7,15 +7,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from local_backend.config import ModelConfig
-from local_backend.errors import CheckpointError
+from local_backend.errors import CheckpointError, UnsupportedModelError
 from local_backend.kernels.base import QuantizedTensor
-from local_backend.store.checkpoint import interleave_rotary_rows, reorder_rows
+from local_backend.store.checkpoint import RowRange, interleave_rotary_rows
 
 __all__ = ["HFFolder"]
+
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -79,21 +82,39 @@ class HFFolder:
         """Names of all tensors present."""
         return set(self._shard_of)
 
-    def matrix(self, name: str) -> QuantizedTensor | Tensor:
-        """Read a weight matrix as it is stored."""
-        return self._reordered(name)
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor."""
+        with self._open(self._shard_of[name]) as shard:
+            return tuple(shard.get_slice(name).get_shape())
+
+    def matrix(self, name: str, rows: RowRange | None = None) -> QuantizedTensor | Tensor:
+        """Read a weight matrix, or some of its rows, as it is stored."""
+        return self._read(name, rows)
 
     def vector(self, name: str) -> Tensor:
         """Read a norm weight or a bias as float32."""
-        return self._reordered(name).float()
+        return self._read(name, None).float()
 
-    def _reordered(self, name: str) -> Tensor:
+    def _read(self, name: str, rows: RowRange | None) -> Tensor:
         with self._open(self._shard_of[name]) as shard:
-            tensor: Tensor = shard.get_tensor(name)
+            tensor: Tensor = shard.get_tensor(name)  # a view of the mapped file
+        _check_dtype(name, tensor)
+        order = self._rotary_order(name)
+        if order is not None:
+            return tensor[order if rows is None else order[rows[0] : rows[1]]]
+        return tensor if rows is None else tensor[rows[0] : rows[1]]
+
+    def _rotary_order(self, name: str) -> Tensor | None:
         heads = {".q_proj.": self.config.num_attention_heads, ".k_proj.": self.config.num_key_value_heads}
         for part, num_heads in heads.items():
             if part in name:
-                reordered = reorder_rows(tensor, interleave_rotary_rows(num_heads, self.config.head_dim))
-                assert isinstance(reordered, Tensor)
-                return reordered
-        return tensor
+                return interleave_rotary_rows(num_heads, self.config.head_dim)
+        return None
+
+
+def _check_dtype(name: str, tensor: Tensor) -> None:
+    if tensor.dtype not in _DTYPES:
+        raise UnsupportedModelError(
+            f"tensor {name!r} has type {tensor.dtype}, which is not read",
+            help_message="Use a checkpoint in float32, float16 or bfloat16, or a GGUF file.",
+        )

@@ -1,4 +1,4 @@
-"""One process at a time per model: an operating-system file lock that dies with its holder.
+"""One process at a time per model or file: an operating-system file lock that dies with its holder.
 
 The lock file itself is never deleted: deleting it would let two processes lock two files of one name.
 """
@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from local_backend.errors import PullLockedError
 from local_backend.store.paths import lock_path
 
-__all__ = ["model_lock"]
+__all__ = ["file_lock", "model_lock"]
 
 POLL_SECONDS = 0.2
 
@@ -34,14 +35,37 @@ def model_lock(
         PullLockedError: Held by another process, and wait is False.
         OSError: The lock file cannot be created.
     """
-    path = lock_path(model_id)
+    with file_lock(lock_path(model_id), wait=wait, on_wait=on_wait, holder_of=f"model {model_id!r}"):
+        yield
+
+
+@contextmanager
+def file_lock(
+    path: Path,
+    *,
+    wait: bool = True,
+    on_wait: Callable[[], None] | None = None,
+    holder_of: str = "this file",
+) -> Iterator[None]:
+    """Hold an exclusive lock on a file, which is made if need be and stays.
+
+    Args:
+        path: The lock file.
+        wait: Whether to wait for another holder; otherwise its presence is an error.
+        on_wait: Called about five times a second while waiting.
+        holder_of: What the lock protects, for the message.
+
+    Raises:
+        PullLockedError: Held by another process, and wait is False.
+        OSError: The lock file cannot be created.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         while not _try_lock(descriptor):
             if not wait:
                 raise PullLockedError(
-                    f"another process is working on model {model_id!r} (lock: {path})",
+                    f"another process is working on {holder_of} (lock: {path})",
                     help_message="Wait until it ends, or stop it; its progress is kept.",
                 )
             if on_wait is not None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from local_backend.errors import UnsupportedModelError
 from local_backend.kernels.base import GROUP_SIZE, QuantizedTensor
 
-__all__ = ["quantize_rows", "read_gguf_matrix"]
+__all__ = ["Bytes", "quantize_rows", "read_gguf_matrix"]
 
 Bytes = npt.NDArray[np.uint8]
 SUPER_BLOCK = 256

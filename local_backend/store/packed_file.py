@@ -1,0 +1,134 @@
+"""The file format of packed weights: safetensors, with a manifest in its metadata.
+
+It is written tensor by tensor and read by memory mapping. What is packed is store/packing.py's business.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from local_backend.config import ModelConfig, RopeScaling
+from local_backend.errors import CheckpointError, ConfigError
+from local_backend.kernels.base import PackedWeight
+
+__all__ = ["PackedModel", "PackedWriter", "read_packed_file"]
+
+_ALIGNMENT = 64
+_BYTES_PER_ENTRY = 160
+_DTYPE_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.uint8: "U8", torch.int8: "I8"}
+
+
+@dataclass(frozen=True, slots=True)
+class PackedModel:
+    """A packed checkpoint, memory-mapped.
+
+    Attributes:
+        config: Shape of the model.
+        weights: Matrices by Hugging Face name without ".weight"; stacked ones joined with "+".
+        vectors: Norm weights and biases by full Hugging Face name, float32.
+    """
+
+    config: ModelConfig
+    weights: dict[str, PackedWeight]
+    vectors: dict[str, Tensor]
+
+
+class PackedWriter:
+    """Streams tensors into a file; the header is written last, into reserved room.
+
+    Args:
+        file: Open for writing, empty.
+        num_tensors: Upper bound on the tensors to come.
+    """
+
+    def __init__(self, file: BinaryIO, num_tensors: int) -> None:
+        self._file = file
+        self._header: dict[str, Any] = {}
+        self._weights: dict[str, Any] = {}
+        reserve = num_tensors * _BYTES_PER_ENTRY + 8192
+        self._header_bytes = reserve + (-reserve - 8) % _ALIGNMENT
+        self._position = 0
+        file.seek(8 + self._header_bytes)
+
+    def add_vector(self, name: str, tensor: Tensor) -> None:
+        """Append one tensor."""
+        data = tensor.contiguous().view(-1).view(torch.uint8).numpy().data
+        self._file.write(data)
+        self._header[name] = {
+            "dtype": _DTYPE_NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [self._position, self._position + len(data)],
+        }
+        self._position += len(data)
+
+    def add_weight(self, name: str, packed: PackedWeight) -> None:
+        """Append every part of a packed matrix."""
+        for part, tensor in packed.tensors.items():
+            self.add_vector(f"{name}:{part}", tensor)
+        self._weights[name] = {
+            "scheme": packed.scheme,
+            "rows": packed.rows,
+            "columns": packed.columns,
+            "parts": list(packed.tensors),
+        }
+
+    def finish(self, config: ModelConfig) -> None:
+        """Write the header and force everything to disk.
+
+        Raises:
+            CheckpointError: The header outgrew its room.
+        """
+        manifest = {"config": asdict(config), "weights": self._weights}
+        self._header["__metadata__"] = {"manifest": json.dumps(manifest)}
+        header = json.dumps(self._header).encode()
+        if len(header) > self._header_bytes:
+            raise CheckpointError(
+                f"the packed file's header needs {len(header)} bytes, {self._header_bytes} were reserved",
+                help_message="Please report this with the model's name.",
+            )
+        self._file.seek(0)
+        self._file.write(struct.pack("<Q", self._header_bytes) + header.ljust(self._header_bytes))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def read_packed_file(path: Path) -> PackedModel:
+    """Memory-map a file that PackedWriter has finished.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            manifest = json.loads(file.metadata()["manifest"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        weights = {name: _weight(name, row, tensors) for name, row in manifest["weights"].items()}
+        vectors = {name: tensor for name, tensor in tensors.items() if ":" not in name}
+        return PackedModel(_config_from_json(manifest["config"]), weights, vectors)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, ConfigError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read: {error}",
+            help_message=f"Remove {path.parent} and run again to repack.",
+        ) from error
+
+
+def _weight(name: str, row: dict[str, Any], tensors: dict[str, Tensor]) -> PackedWeight:
+    parts = {part: tensors[f"{name}:{part}"] for part in row["parts"]}
+    return PackedWeight(row["scheme"], row["rows"], row["columns"], parts)
+
+
+def _config_from_json(values: dict[str, Any]) -> ModelConfig:
+    scaling = values.pop("rope_scaling")
+    if scaling is not None:
+        scaling = RopeScaling(**{**scaling, "factors": tuple(scaling["factors"])})
+    values["eos_token_ids"] = tuple(values["eos_token_ids"])
+    return ModelConfig(**values, rope_scaling=scaling)
