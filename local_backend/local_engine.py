@@ -184,7 +184,7 @@ def _save_text(assets: TextAssets, directory: Path) -> None:
 def _read_text_assets(path: Path) -> TextAssets:
     if path.is_dir():
         return TextAssets.from_hf_folder(path)
-    from local_backend.store.gguf_file import read_gguf_metadata  # noqa: PLC0415 - first load only
+    from local_backend.store.gguf_header import read_gguf_metadata  # noqa: PLC0415 - first load only
 
     return TextAssets.from_gguf_metadata(read_gguf_metadata(path))
 

@@ -29,7 +29,7 @@ def starter_small_gguf() -> Path:
 @pytest.fixture(scope="session")
 def starter_small_metadata(starter_small_gguf: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
     """Its GGUF metadata; reading it takes seconds, so it is kept between test runs."""
-    from local_backend.store.gguf_file import read_gguf_metadata
+    from local_backend.store.gguf_header import read_gguf_metadata
 
     status = starter_small_gguf.stat()
     folder = request.config.cache.mkdir("gguf-metadata") if request.config.cache else None

@@ -107,15 +107,15 @@ class BlockManager:
             after = seq.block_table[-1] + 1 if seq.block_table else -1
             seq.block_table.append(self._take(after))
 
-    def commit(self, seq: Sequence) -> None:
-        """Publish the blocks that num_computed_tokens has filled, so that others can reuse them."""
-        for index in range(seq.num_computed_tokens // self.block_size):
-            block = self._blocks[seq.block_table[index]]
-            if block.block_hash is None:
-                block_hash = self._hash_of(seq, index)
-                if block_hash not in self._by_hash:
-                    block.block_hash = block_hash
-                    self._by_hash[block_hash] = seq.block_table[index]
+    def commit(self, seq: Sequence, num_tokens: int) -> None:
+        """Count num_tokens more positions as computed; publish the blocks they fill for others to reuse."""
+        first_open = seq.num_computed_tokens // self.block_size
+        seq.num_computed_tokens += num_tokens
+        for index in range(first_open, seq.num_computed_tokens // self.block_size):
+            block_id, block_hash = seq.block_table[index], self._hash_of(seq, index)
+            if block_hash not in self._by_hash:
+                self._blocks[block_id].block_hash = block_hash
+                self._by_hash[block_hash] = block_id
 
     def release(self, seq: Sequence) -> None:
         """Take all blocks back; full ones stay findable until evicted. The last blocks are evicted first."""
@@ -139,6 +139,7 @@ class BlockManager:
         assert not in_use & cached, "a cached block is in use"
         assert not (in_use | cached) & self._free_set, "a free block is in use or cached"
         assert len(in_use) + len(cached) + len(self._free_set) == self.num_blocks, "a block is lost"
+        assert self._free_set <= set(self._free), "a free block cannot be found"
         assert all(self._blocks[i].block_hash == h for h, i in self._by_hash.items()), "stale hash"
         assert all(self._blocks[i].block_hash is not None for i in cached), "cached block without hash"
 
@@ -179,3 +180,5 @@ class BlockManager:
     def _put_free(self, block_id: int) -> None:
         self._free_set.add(block_id)
         heapq.heappush(self._free, block_id)
+        if len(self._free) > 2 * self.num_blocks:  # mostly ids that were taken as neighbours
+            self._free = sorted(self._free_set)

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from local_backend.errors import RequestError
 from local_backend.sampling_params import SamplingParams
 from local_backend.sequence import Sequence, TokenLogprob
 
 __all__ = ["SampledToken", "Sampler", "sample_row"]
 
 NUCLEUS_CANDIDATES = 1024  # enough for nearly every nucleus; a wider one sorts the whole vocabulary
+MIN_TEMPERATURE = 1e-5  # below it only ties are left to chance, and float32 would overflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,18 @@ class Sampler:
     def __init__(self) -> None:
         self._generators: dict[int, torch.Generator] = {}
 
+    @torch.inference_mode()  # logits come out of inference mode and may be written only inside it
     def sample(self, seq: Sequence, logits: Tensor) -> SampledToken:
-        """Choose from float32 logits (vocab_size,), which are overwritten."""
+        """Choose from float32 logits (vocab_size,), which are overwritten.
+
+        Raises:
+            RequestError: The constraint leaves no token to choose.
+        """
         params = seq.params
         raw = torch.log_softmax(logits, dim=-1) if params.logprobs is not None else None
         if seq.constraint is not None:
             seq.constraint.mask_logits(logits)
+            _check_any_allowed(logits)
         token_id = sample_row(logits, params, self._generator(seq))
         if seq.constraint is not None:
             seq.constraint.advance(token_id)
@@ -52,7 +60,7 @@ class Sampler:
             if seq.params.seed is None:
                 generator.seed()
             else:
-                generator.manual_seed(seq.params.seed)
+                generator.manual_seed(seq.params.seed % 2**64)
             self._generators[seq.seq_id] = generator
         return self._generators[seq.seq_id]
 
@@ -66,7 +74,7 @@ def sample_row(logits: Tensor, params: SamplingParams, generator: torch.Generato
     """
     if params.greedy:
         return int(logits.argmax())
-    logits = logits / params.temperature
+    logits = (logits - logits.max()) / max(params.temperature, MIN_TEMPERATURE)
     if params.top_k == 0 and params.top_p == 1:
         return _draw(torch.softmax(logits, dim=-1), generator)
     values, ids = _candidates(logits, params)
@@ -101,7 +109,15 @@ def _draw(weights: Tensor, generator: torch.Generator | None) -> int:
     return min(int(torch.searchsorted(cumulative, point, right=True)), weights.numel() - 1)
 
 
+def _check_any_allowed(logits: Tensor) -> None:
+    if float(logits.max()) == float("-inf"):
+        raise RequestError(
+            "the output constraint forbids every token",
+            help_message="Simplify the JSON schema, regular expression or tool parameters.",
+        )
+
+
 def _logprob(log_probabilities: Tensor, token_id: int, count: int) -> TokenLogprob:
-    top = log_probabilities.topk(count) if count else None
+    top = log_probabilities.topk(min(count, log_probabilities.numel())) if count else None
     pairs = () if top is None else tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
     return TokenLogprob(float(log_probabilities[token_id]), pairs)

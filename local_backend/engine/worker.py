@@ -24,20 +24,20 @@ class WorkerGeneration:
         self.seq = seq
         self.queue: SimpleQueue[_Item] = SimpleQueue()
         self.cancelled = threading.Event()
+        self._ended = False
 
     def __iter__(self) -> Iterator[SequenceOutput]:
-        """Yield outputs until one has a finish_reason.
+        """Yield outputs until one has a finish_reason; nothing once that has been read.
 
         Raises:
             LocalBackendError: The request failed in the engine, or the engine was closed.
         """
-        while True:
+        while not self._ended:
             item = self.queue.get()
+            self._ended = isinstance(item, BaseException) or item.finish_reason is not None
             if isinstance(item, BaseException):
                 raise item
             yield item
-            if item.finish_reason is not None:
-                return
 
     def cancel(self) -> None:
         """Stop and free the blocks at the next layer boundary; a blocked reader gets "cancelled"."""

@@ -75,8 +75,7 @@ class Scheduler:
         """Record that the batch's positions are computed and publish full blocks."""
         for item in batch.items:
             if item.seq.status is SequenceStatus.RUNNING:
-                item.seq.num_computed_tokens += item.num_scheduled_tokens
-                self.blocks.commit(item.seq)
+                self.blocks.commit(item.seq, item.num_scheduled_tokens)
 
     def finish(self, seq: Sequence, reason: FinishReason) -> None:
         """End a sequence, wherever it is, and free its blocks at once; idempotent."""

@@ -14,10 +14,11 @@ from torch import Tensor
 from local_backend.config import ModelConfig
 from local_backend.kernels.base import QuantizedTensor
 from local_backend.store.checkpoint import RowRange, interleave_rotary_rows
-from local_backend.store.gguf_header import GGUFTensor, map_file, read_gguf_header, read_gguf_metadata
+from local_backend.store.gguf_header import GGUFTensor, map_file, read_gguf_header
+from local_backend.store.model_config import config_from_gguf
 from local_backend.store.quantize import Bytes, read_gguf_matrix
 
-__all__ = ["GGUFFile", "read_gguf_metadata"]
+__all__ = ["GGUFFile"]
 
 _TOP_LEVEL = {
     "token_embd.weight": "model.embed_tokens.weight",
@@ -67,7 +68,7 @@ class GGUFFile:
         """Shape of the model, from the metadata and the embedding matrix."""
         factors = self._header.tensors.get("rope_freqs.weight")
         embedding = self._tensors.get("model.embed_tokens.weight")
-        return ModelConfig.from_gguf(
+        return config_from_gguf(
             self._header.metadata,
             vocab_size=embedding.shape[0] if embedding is not None else 0,
             tied="lm_head.weight" not in self._tensors,

@@ -11,10 +11,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from local_backend.config import ModelConfig
 from local_backend.errors import CheckpointError, UnsupportedModelError
 from local_backend.kernels.base import QuantizedTensor
 from local_backend.store.checkpoint import RowRange, interleave_rotary_rows
+from local_backend.store.model_config import config_from_hf
 
 __all__ = ["HFFolder"]
 
@@ -43,7 +43,7 @@ class HFFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = ModelConfig.from_hf(read_json(path / "config.json"))
+        self.config = config_from_hf(read_json(path / "config.json"))
 
     @cached_property
     def _shard_of(self) -> dict[str, Path]:
