@@ -1,0 +1,194 @@
+"""What packing and fast kernels cost in quality: perplexity against transformers on the same weights.
+
+The text is benchmarks/data/mixed.txt: English, Chinese and Python, written for this purpose. It is cut into
+windows of 512 tokens, each predicted from its own start. The oracle is transformers with the GGUF file's
+weights dequantised to float32; it takes minutes and 8 GB once, then its numbers are kept in the cache
+directory. Our engine is measured with the kernels it picks here, many rows at a time (as in prefill) and few
+(as in decoding), and with the reference kernels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from report import Measurement, argument_parser, print_report
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from local_backend.config import KernelChoice
+    from local_backend.models.dense import DenseModel
+
+TEXT = Path(__file__).with_name("data") / "mixed.txt"
+WINDOW = 512
+FEW_ROWS = 16
+BAR_PERCENT = 1.0
+
+
+def main() -> None:
+    parser = argument_parser(__doc__)
+    parser.add_argument("--model", default="starter", help="local model (default: starter)")
+    parser.add_argument("--text", type=Path, default=TEXT, help="UTF-8 text to predict")
+    parser.add_argument("--skip-reference", action="store_true", help="leave out the slow reference kernels")
+    parser.add_argument("--oracle-of", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.oracle_of:
+        path, ids_file = map(Path, options.oracle_of)
+        print(json.dumps(transformers_log_likelihoods(path, json.loads(ids_file.read_text()))))
+        return
+
+    from local_backend.store.catalog import resolve_model
+
+    path = resolve_model(options.model)
+    windows = token_windows(options.model, options.text.read_text(encoding="utf-8"))
+    start = time.perf_counter()
+    wanted = perplexity(oracle(path, windows), windows)
+    oracle_seconds = time.perf_counter() - start
+    rows = [
+        Measurement(
+            name="transformers, float32",
+            value=wanted,
+            unit="perplexity",
+            note=f"{sum(map(len, windows))} tokens of {options.model}; {oracle_seconds:.0f} s",
+        )
+    ]
+    ways: list[tuple[str, KernelChoice, int]] = [
+        ("auto kernels, prefill", "auto", WINDOW),
+        (f"auto kernels, {FEW_ROWS} rows", "auto", FEW_ROWS),
+    ]
+    if not options.skip_reference:
+        ways.append(("reference kernels", "reference", WINDOW))
+    for name, kernels, chunk in ways:
+        start = time.perf_counter()
+        found = perplexity(engine_log_likelihoods(path, kernels, windows, chunk), windows)
+        rows.append(
+            Measurement(
+                name=f"{name}: difference",
+                value=100 * (found / wanted - 1),
+                unit="%",
+                limit=BAR_PERCENT,
+                note=f"perplexity {found:.4f}; {time.perf_counter() - start:.0f} s",
+            )
+        )
+    print_report("perplexity", rows, as_json=options.json)
+
+
+def token_windows(model: str, text: str) -> list[list[int]]:
+    """Return the text's token ids in windows; a last one of a single token has nothing to predict."""
+    from local_backend.families.text_assets import TextAssets
+    from local_backend.families.tokenizer import Tokenizer
+    from local_backend.store.catalog import resolve_model
+    from local_backend.store.gguf_file import read_gguf_metadata
+
+    metadata = read_gguf_metadata(resolve_model(model))
+    ids = Tokenizer.from_assets(TextAssets.from_gguf_metadata(metadata)).encode_plain(text)
+    windows = [ids[start : start + WINDOW] for start in range(0, len(ids), WINDOW)]
+    return [window for window in windows if len(window) > 1]
+
+
+def perplexity(log_likelihoods: list[float], windows: list[list[int]]) -> float:
+    """Return exp of the mean negative log likelihood over all predicted tokens."""
+    return math.exp(-sum(log_likelihoods) / sum(len(window) - 1 for window in windows))
+
+
+def oracle(path: Path, windows: list[list[int]]) -> list[float]:
+    """Return transformers' log likelihood of each window, computed once per model and text."""
+    from local_backend.store.paths import cache_dir
+    from local_backend.store.source_hash import source_hash
+
+    key = hashlib.sha256(f"{source_hash(path)} {windows}".encode()).hexdigest()[:32]
+    kept = cache_dir() / "benchmarks" / f"oracle-{key}.json"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as ids_file:
+            json.dump(windows, ids_file)
+            ids_file.flush()
+            # A process of its own: its 8 GB are gone before our engine is measured.
+            command = [sys.executable, __file__, "--oracle-of", str(path), ids_file.name]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        kept.write_text(done.stdout, encoding="utf-8")
+    result: list[float] = json.loads(kept.read_text(encoding="utf-8"))
+    return result
+
+
+def transformers_log_likelihoods(path: Path, windows: list[list[int]]) -> list[float]:
+    """Predict every window with transformers on the dequantised weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    with torch.inference_mode():
+        return [sum_of_predicted(model(torch.tensor([ids])).logits[0], ids) for ids in windows]
+
+
+def engine_log_likelihoods(
+    path: Path, kernels: KernelChoice, windows: list[list[int]], chunk: int
+) -> list[float]:
+    """Predict every window with our engine's model, `chunk` rows at a time."""
+    import torch
+
+    from local_backend.cache.pool import KVPool
+    from local_backend.config import EngineConfig
+    from local_backend.kernels.dispatch import select_kernels
+    from local_backend.models.dense import DenseModel
+    from local_backend.store.packed import load_or_pack
+    from local_backend.store.source_hash import source_hash
+
+    chosen = select_kernels(kernels)
+    model = DenseModel.build(load_or_pack(path, source_hash(path), chosen, "auto"), chosen)
+    pool = KVPool.allocate(
+        model.config, EngineConfig(max_model_len=WINDOW, max_kv_bytes=1 << 26), chosen.dtype
+    )
+    with torch.inference_mode():
+        return [sum_of_predicted(window_logits(model, pool, ids, chunk), ids) for ids in windows]
+
+
+def window_logits(model: DenseModel, pool: object, ids: list[int], chunk: int) -> Tensor:
+    """Return the logits after every position of one window, (len(ids), vocab_size) float32."""
+    import torch
+
+    from local_backend.layers.forward_context import ForwardContext, Segment
+    from local_backend.layers.rope import rotary_table
+
+    rotary = rotary_table(model.config, WINDOW)
+    pieces = []
+    for start in range(0, len(ids), chunk):
+        stop = min(start + chunk, len(ids))
+        positions = torch.arange(start, stop)
+        ctx = ForwardContext(
+            positions=positions,
+            rotary=rotary[positions],
+            slot_mapping=(start, stop),
+            segments=(Segment(start=0, end=stop - start, context_len=stop, slots=(0, stop)),),
+            sampled_rows=torch.arange(stop - start),
+            pool=pool,
+            aborted=lambda: False,
+        )
+        pieces.append(model.forward(torch.tensor(ids[start:stop]), ctx))
+    return torch.cat(pieces)
+
+
+def sum_of_predicted(logits: Tensor, ids: list[int]) -> float:
+    """Sum the log likelihoods of ids[1:] under the logits of the positions before them."""
+    import torch
+
+    total = 0.0
+    for start in range(0, len(ids) - 1, 64):  # slices, because a whole window is 0.3 GB
+        stop = min(start + 64, len(ids) - 1)
+        chosen = torch.tensor(ids[start + 1 : stop + 1])[:, None]
+        rows = torch.log_softmax(logits[start:stop].float(), dim=-1)
+        total += rows.gather(1, chosen).double().sum().item()
+    return total
+
+
+if __name__ == "__main__":
+    main()
