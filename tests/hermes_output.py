@@ -27,7 +27,7 @@ def answer(pieces: Iterable[str], *, thinking: bool = False, reasons: bool | Non
     request = convert(thinking=thinking, **{"tools": [WEATHER, NOW], **fields})
     normaliser = HermesNormaliser(
         reasoning=thinking if reasons is None else reasons,
-        tools=bool(request.conversation.tools),
+        tools=[tool.name for tool in request.conversation.tools],
     )
     options = normaliser.adapt(request.parsing_options)
     generator = recipe.ChatCompletionRequest.chunk_generator(request, "id", "toy")

@@ -90,7 +90,8 @@ class ChatMLFamily:
     def normaliser(self, conversation: Conversation) -> HermesNormaliser:
         """Return a fresh reader of the answer."""
         return HermesNormaliser(
-            reasoning=self._starts_in_reasoning(conversation), tools=bool(declared_tools(conversation))
+            reasoning=self._starts_in_reasoning(conversation),
+            tools=[tool.name for tool in declared_tools(conversation)],
         )
 
     def grammar(self, conversation: Conversation, output_constraint: OutputConstraint) -> str | None:

@@ -1,18 +1,25 @@
 """Read Hermes-style output: `<tool_call>` blocks with a JSON body, after an optional `</think>`.
 
 What is not exactly a call stays text: a malformed or truncated block is never lost and never half shown.
+Small models often forget the markers: an answer that is nothing but a call's JSON, of a function that was
+declared, counts as a call too.
 """
 
 from __future__ import annotations
 
-import json
-import re
+from collections.abc import Iterable
 from enum import Enum, auto
-from typing import NoReturn
 
 from deepseek_recipe import ParsingOptions
 
 from local_backend.families.dsml import DSMLMarkup
+from local_backend.families.hermes_calls import (
+    WRAPPINGS,
+    Call,
+    inside_string,
+    parse_call,
+    parse_unmarked_call,
+)
 from local_backend.families.stop_strings import held_suffix
 
 __all__ = ["CALL_END", "CALL_START", "THINK_END", "THINK_START", "HermesNormaliser"]
@@ -20,14 +27,12 @@ __all__ = ["CALL_END", "CALL_START", "THINK_END", "THINK_START", "HermesNormalis
 CALL_START, CALL_END = "<tool_call>", "</tool_call>"
 THINK_START, THINK_END = "<think>", "</think>"
 
-_NAME = re.compile(r"[a-zA-Z0-9_-]+")
-_QUOTES = re.compile(r'\\.|"', re.DOTALL)
-_BLANK = re.compile(r"[ \t\n\r]*")
-
 
 class _Stage(Enum):
     REASONING_START = auto()
     REASONING = auto()
+    CONTENT_START = auto()
+    UNMARKED_CALL = auto()
     CONTENT = auto()
     AFTER_CALL = auto()
     CALL = auto()
@@ -41,18 +46,19 @@ class HermesNormaliser:
 
     Args:
         reasoning: The output begins inside the reasoning.
-        tools: Whether calls are looked for; without, `<tool_call>` is text like any other.
+        tools: Names of the functions that may be called; without any, `<tool_call>` is text like any other.
     """
 
-    def __init__(self, *, reasoning: bool, tools: bool) -> None:
+    def __init__(self, *, reasoning: bool, tools: Iterable[str]) -> None:
         self._markup = DSMLMarkup()
         self._reasoning = reasoning
-        self._markers = (CALL_START,) if tools else ()
-        self._stage = _Stage.REASONING_START if reasoning else _Stage.CONTENT
+        self._tools = frozenset(tools)
+        self._markers = (CALL_START,) if self._tools else ()
+        self._stage = _Stage.REASONING_START if reasoning else _Stage.CONTENT_START
         self._buffer = ""
         self._scanned = 0
         self._out: list[str] = []
-        self._calls: list[tuple[str, dict[str, str]]] = []
+        self._calls: list[Call] = []
 
     def adapt(self, options: ParsingOptions) -> ParsingOptions:
         """Name the markers, and say that the output holds whole blocks; changes options in place."""
@@ -76,6 +82,8 @@ class HermesNormaliser:
         steps = {
             _Stage.REASONING_START: self._step_reasoning_start,
             _Stage.REASONING: self._step_reasoning,
+            _Stage.CONTENT_START: self._step_content_start,
+            _Stage.UNMARKED_CALL: self._step_unmarked_call,
             _Stage.CONTENT: self._step_content,
             _Stage.AFTER_CALL: self._step_after_call,
             _Stage.CALL: self._step_call,
@@ -99,8 +107,28 @@ class HermesNormaliser:
         found = self._take_until((THINK_END,), final)
         if found:
             self._out.append(self._markup.thinking_end)
-            self._stage = _Stage.CONTENT
+            self._stage = _Stage.CONTENT_START
         return found
+
+    def _step_content_start(self, final: bool) -> bool:
+        """Hold the answer back while it may turn out to be a call without its marker."""
+        begun = "".join(self._buffer.split())
+        expected = [f'{opening}{{"name":"{name}"' for opening in WRAPPINGS for name in self._tools]
+        if not final and any(text.startswith(begun) for text in expected):
+            return False
+        unmarked = any(begun.startswith(text) for text in expected)
+        self._stage = _Stage.UNMARKED_CALL if unmarked else _Stage.CONTENT
+        return True
+
+    def _step_unmarked_call(self, final: bool) -> bool:
+        if not final:
+            return False
+        call = parse_unmarked_call(self._buffer)
+        if call is not None and call[0] in self._tools:
+            self._calls.append(call)
+            self._buffer = ""
+        self._stage = _Stage.CONTENT
+        return True
 
     def _step_content(self, final: bool) -> bool:
         found = self._take_until(self._markers, final)
@@ -126,12 +154,12 @@ class HermesNormaliser:
             self._scanned = max(self._scanned, len(self._buffer) - len(CALL_END) + 1)
             return False
         body = self._buffer[:end] if end >= 0 else self._buffer
-        call = _parse_call(body)
+        call = parse_call(body)
         if call is not None:
             self._calls.append(call)
             self._buffer = self._buffer[len(body) + len(CALL_END) :]
             self._stage = _Stage.AFTER_CALL
-        elif end >= 0 and _inside_string(body):
+        elif end >= 0 and inside_string(body):
             self._scanned = end + len(CALL_END)  # the marker is part of an argument
         else:
             self._out.append(CALL_START)  # not a call: its beginning is text, and the rest is read anew
@@ -155,68 +183,3 @@ class HermesNormaliser:
 def _starts_in_reasoning(options: ParsingOptions) -> bool:
     stage = options.thinking_initial_stage
     return stage is not None and bool(stage.starts_in_reasoning())
-
-
-def _inside_string(text: str) -> bool:
-    quotes = sum(1 for match in _QUOTES.finditer(text) if match[0] == '"')
-    return quotes % 2 == 1
-
-
-def _parse_call(body: str) -> tuple[str, dict[str, str]] | None:
-    """Name and arguments (JSON text each) of a call; None when the body is not a call."""
-    members = _members(body)
-    if members is None:
-        return None
-    name = json.loads(members.get("name", "null"))
-    raw = members.get("arguments", members.get("parameters", "{}"))
-    if raw.startswith('"'):  # some models write the arguments as a string of JSON
-        raw = json.loads(raw).encode("utf-8", "replace").decode()
-    arguments = _members(raw)
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or arguments is None:
-        return None
-    return name, arguments
-
-
-def _members(text: str) -> dict[str, str] | None:
-    """The members of a JSON object, each value as JSON text; None when text is not one."""
-    text = text.strip(" \t\n\r")
-    try:
-        if not isinstance(_STRICT.decode(text), dict):
-            return None
-    except ValueError:
-        try:  # raw line breaks inside strings, as small models write them in code
-            value = _TOLERANT.decode(text)
-        except (ValueError, RecursionError):
-            return None
-        return {key: json.dumps(item) for key, item in value.items()} if isinstance(value, dict) else None
-    except RecursionError:
-        return None
-    return _split_members(text)
-
-
-def _split_members(text: str) -> dict[str, str]:
-    """Cut a valid JSON object into its members; numbers keep the digits they were written with."""
-    members: dict[str, str] = {}
-    position = _blank(text, 1)
-    while text[position] != "}":
-        key, end = _STRICT.raw_decode(text, position)
-        start = _blank(text, _blank(text, end) + 1)
-        _, end = _STRICT.raw_decode(text, start)
-        members[key] = text[start:end]
-        position = _blank(text, end)
-        if text[position] == ",":
-            position = _blank(text, position + 1)
-    return members
-
-
-def _blank(text: str, position: int) -> int:
-    match = _BLANK.match(text, position)
-    return match.end() if match else position
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
-
-
-_STRICT = json.JSONDecoder(parse_constant=_refuse)
-_TOLERANT = json.JSONDecoder(parse_constant=_refuse, strict=False)

@@ -15,9 +15,8 @@ from local_backend.errors import RequestError
 
 __all__ = ["hermes_grammar"]
 
-# A model that may write any blanks can write them for ever: one line break with indentation, or one space.
-_LOOSE = {"whitespace_pattern": r"(\n[ \t]{0,64}|[ ]?)"}
-# Exactly the spacing of the chat templates, hence of the training data.
+# The spacing of the chat templates, hence of the training data. A small model that may write any blanks can
+# write them for ever.
 _TIGHT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 _THINKING = r"""thinking[lazy]: /(.|\n)*<\/think>/
@@ -25,11 +24,16 @@ gap: /\n{0,2}/
 """
 _CALLS = r"""calls: "<tool_call>" call_list
 call_list: call ("\n<tool_call>" call)*
-call: "\n" ({alternatives}) "\n</tool_call>"
-{rules}"""
-_TEXT_OR_CALLS = r"""answer: TEXT | opening call_list
+call: "\n" ({calls}) "\n</tool_call>"
+"""
+# The second line: a call whose marker was forgotten, as HermesNormaliser recognises it.
+_TEXT_OR_CALLS = r"""answer: TEXT | opening call_list | unmarked
+unmarked: ({unmarked}) /\n?\}}(\n?(```|<\/tools>))?/
 opening[lazy]: TEXT "<tool_call>"
 TEXT: /(.|\n)*/
+"""
+_UNMARKED = r"""unmarked_{index}: begin_{index} /,[ \n]{{0,8}}"arguments": ?/ arguments_{index}
+begin_{index}[lazy]: /(```(json)?\n|<tools>\n?)?\{{[ \n]{{0,8}}"name": ?"{name}"/
 """
 
 
@@ -56,15 +60,16 @@ def _grammar(body: str) -> str:
 
 def _answer(kind: str, schema: str, json_answer: bool) -> str:
     if kind == "json":
-        rules = f"answer: {_json(json.loads(schema) if schema else {'type': 'object'}, _LOOSE)}\n"
+        rules = f"answer: {_json(json.loads(schema) if schema else {'type': 'object'}, _TIGHT)}\n"
     elif kind == "regex":
         rules = f"answer: /{_slashes_escaped(schema)}/\n"
     elif kind == "tool_call_required":
         rules = "answer: calls\n" + _calls(json.loads(schema))
     elif kind == "tool_call" and json_answer:
-        rules = f"answer: {_json({'type': 'object'}, _LOOSE)} | calls\n" + _calls(json.loads(schema))
+        rules = f"answer: {_json({'type': 'object'}, _TIGHT)} | calls\n" + _calls(json.loads(schema))
     elif kind == "tool_call":
-        rules = _TEXT_OR_CALLS + _calls(json.loads(schema))
+        tools = json.loads(schema)
+        rules = _text_or_calls(tools) + _calls(tools)
     else:
         raise RequestError(
             f"Output constraint {kind!r} is not supported",
@@ -78,24 +83,32 @@ def _answer(kind: str, schema: str, json_answer: bool) -> str:
     return rules
 
 
+def _alternatives(rule: str, tools: list[Any]) -> str:
+    return " | ".join(f"{rule}_{index}" for index in range(len(tools)))
+
+
+def _text_or_calls(tools: list[Mapping[str, Any]]) -> str:
+    names = (tool["function"]["name"] for tool in tools)
+    unmarked = (_UNMARKED.format(index=index, name=name) for index, name in enumerate(names))
+    return _TEXT_OR_CALLS.format(unmarked=_alternatives("unmarked", tools)) + "".join(unmarked)
+
+
 def _calls(tools: list[Mapping[str, Any]]) -> str:
-    functions = [tool["function"] for tool in tools]
-    bodies = (_body(function) for function in functions)
-    rules = "".join(f"call_{index}: {body}\n" for index, body in enumerate(bodies))
-    alternatives = " | ".join(f"call_{index}" for index in range(len(functions)))
-    return _CALLS.format(alternatives=alternatives, rules=rules)
+    rules = [_CALLS.format(calls=_alternatives("call", tools))]
+    for index, tool in enumerate(tools):
+        head = json.dumps(f'{{"name": "{tool["function"]["name"]}", "arguments": ')
+        rules.append(f'call_{index}: {head} arguments_{index} "}}"\n')
+        rules.append(f"arguments_{index}: {_arguments(tool['function'])}\n")
+    return "".join(rules)
 
 
-def _body(function: Mapping[str, Any]) -> str:
-    """One alternative: the name is fixed, the arguments follow the function's schema."""
-    head = json.dumps(f'{{"name": {json.dumps(function["name"])}, "arguments": ')
-    arguments = _json(_arguments_schema(function.get("parameters")), _TIGHT)
-    if not function.get("strict") and _problem(_grammar(arguments)):
-        # A schema that only informs must not fail the request: enforce what can be enforced of it.
-        arguments = _json(_arguments_schema(function.get("parameters")), {**_TIGHT, "lenient": True})
-        if _problem(_grammar(arguments)):
-            arguments = _json({"type": "object"}, _TIGHT)
-    return f'{head} {arguments} "}}"'
+def _arguments(function: Mapping[str, Any]) -> str:
+    """A schema that only informs must not fail the request: as much of it is enforced as can be."""
+    schema = _arguments_schema(function.get("parameters"))
+    exact, lenient = _json(schema, _TIGHT), _json(schema, {**_TIGHT, "lenient": True})
+    if function.get("strict") or not _problem(_grammar(exact)):
+        return exact
+    return _json({"type": "object"}, _TIGHT) if _problem(_grammar(lenient)) else lenient
 
 
 def _arguments_schema(parameters: object) -> dict[str, Any]:

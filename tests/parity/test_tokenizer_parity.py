@@ -8,6 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from local_backend.families.text_assets import TextAssets
+from local_backend.families.tokenizer import Tokenizer
+
 CORPUS = [
     "The quick brown fox doesn't jump; it's 3,141.59 times TOO lazy!  Really?",
     "今天天气很好，我们去公园散步吧！人工智能（AI）正在改变世界。“你好”——他说。",
@@ -58,3 +61,31 @@ def test_any_text_has_the_same_ids(text, reference_tokenizer, starter_small_toke
 def test_runs_of_blanks_and_marks_have_the_same_ids(text, reference_tokenizer, starter_small_tokenizer):
     expected = reference_tokenizer.encode(text, add_special_tokens=False)
     assert starter_small_tokenizer.encode_plain(text) == expected
+
+
+@pytest.fixture(scope="module")
+def sentencepiece_pair():
+    """Ours and transformers' reading of one sentencepiece vocabulary with scores, trained on the corpus."""
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import models, pre_tokenizers, trainers
+    from transformers.integrations.gguf import convert_gguf_tokenizer
+
+    backend = Backend(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=700, show_progress=False))
+    learned = sorted(backend.get_vocab(), key=backend.token_to_id)
+    fields = {
+        "tokens": ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *learned],
+        "token_type": [2, 3, 3, *[6] * 256, *[1] * len(learned)],
+        "scores": [0.0] * 259 + [-float(rank) for rank in range(len(learned))],
+    }
+    metadata = {"tokenizer.ggml.model": "llama"} | {f"tokenizer.ggml.{k}": v for k, v in fields.items()}
+    reference, _ = convert_gguf_tokenizer("llama", {"tokenizer_type": "llama", **fields})
+    return Tokenizer.from_assets(TextAssets.from_gguf_metadata(metadata)), reference
+
+
+@settings(deadline=None, max_examples=200)
+@given(text=st.one_of(st.sampled_from(CORPUS), st.text(max_size=40), st.text(" \n▁an天", max_size=40)))
+def test_sentencepiece_has_the_same_ids(text, sentencepiece_pair):
+    ours, reference = sentencepiece_pair
+    assert ours.encode_plain(text) == reference.encode(text, add_special_tokens=False).ids

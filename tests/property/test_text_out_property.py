@@ -19,6 +19,8 @@ _CALL = '<tool_call>\n{"name": "f", "arguments": {"a": "x</tool_call>y", "b": 1.
 _FRAGMENTS = [
     _CALL,
     '<tool_call>{"name": "g"}</tool_call>',
+    '{"name": "now", "arguments": {}}',
+    "```json\n",
     *("<tool_call>", "</tool_call>", "</think>", "<think>", "{", '"', "\\", "\n", " ", "text"),
     *("<｜DSML｜tool_calls>", "｜", "<", "世", "🙂", "</"),
 ]

@@ -56,6 +56,34 @@ def test_a_call_without_its_closing_marker_counts_when_it_is_complete():
     assert answer([_CALL.removesuffix("\n</tool_call>")]).calls == (("get_weather", _ARGUMENTS),)
 
 
+_BODY = '{\n  "name": "get_weather",\n  "arguments": {"city": "Oslo"}\n}'
+
+
+@pytest.mark.parametrize(
+    "raw", [_BODY, f"```json\n{_BODY}\n```", f"```\n{_BODY}```\n", f"<tools>{_BODY}</tools>"]
+)
+def test_an_answer_that_is_nothing_but_a_call_counts_as_one(raw):
+    assert answer([raw]).calls == (("get_weather", '{"city": "Oslo"}'),)
+    assert answer([f"Hm</think>\n\n{raw}"], thinking=True).calls == answer([raw]).calls
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        f"So: {_BODY}",
+        f"{_BODY}\nand more",
+        _BODY[:40],
+        _BODY.replace("get_weather", "unknown"),
+        _BODY.replace('"arguments"', '"population"'),
+        '{"city": "Oslo"}',
+        "```json",
+        "{",
+    ],
+)
+def test_other_json_is_content(raw):
+    assert (answer([raw]).content, answer([raw]).calls) == (raw, ())
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
