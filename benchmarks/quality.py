@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from report import Measurement, argument_parser, print_report
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from local_backend.config import KernelChoice
@@ -32,6 +33,21 @@ TEXT = Path(__file__).with_name("data") / "mixed.txt"
 WINDOW = 512
 FEW_ROWS = 16
 BAR_PERCENT = 1.0
+GGUF_NAMES = {
+    "model.layers.": "blk.",
+    "model.embed_tokens.": "token_embd.",
+    "model.norm.": "output_norm.",
+    "lm_head.": "output.",
+    "self_attn.q_proj.": "attn_q.",
+    "self_attn.k_proj.": "attn_k.",
+    "self_attn.v_proj.": "attn_v.",
+    "self_attn.o_proj.": "attn_output.",
+    "mlp.gate_proj.": "ffn_gate.",
+    "mlp.up_proj.": "ffn_up.",
+    "mlp.down_proj.": "ffn_down.",
+    "post_attention_layernorm.": "ffn_norm.",
+    "input_layernorm.": "attn_norm.",
+}
 
 
 def main() -> None:
@@ -87,7 +103,7 @@ def token_windows(model: str, text: str) -> list[list[int]]:
     from local_backend.families.text_assets import TextAssets
     from local_backend.families.tokenizer import Tokenizer
     from local_backend.store.catalog import resolve_model
-    from local_backend.store.gguf_file import read_gguf_metadata
+    from local_backend.store.gguf_header import read_gguf_metadata
 
     metadata = read_gguf_metadata(resolve_model(model))
     ids = Tokenizer.from_assets(TextAssets.from_gguf_metadata(metadata)).encode_plain(text)
@@ -123,11 +139,50 @@ def oracle(path: Path, windows: list[list[int]]) -> list[float]:
 def transformers_log_likelihoods(path: Path, windows: list[list[int]]) -> list[float]:
     """Predict every window with transformers on the dequantised weights."""
     import torch
-    from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    model = transformers_model(path)
     with torch.inference_mode():
         return [sum_of_predicted(model(torch.tensor([ids])).logits[0], ids) for ids in windows]
+
+
+def transformers_model(path: Path) -> torch.nn.Module:
+    """Fill transformers' own Qwen2 with what the gguf library dequantises; none of our code is in it."""
+    import torch
+    from gguf import GGUFReader, dequantize
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    reader = GGUFReader(path)
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+
+    def value(key: str) -> float:
+        return reader.fields[f"qwen2.{key}"].contents()
+
+    model = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tensors["token_embd.weight"].data),
+            hidden_size=value("embedding_length"),
+            intermediate_size=value("feed_forward_length"),
+            num_hidden_layers=value("block_count"),
+            num_attention_heads=value("attention.head_count"),
+            num_key_value_heads=value("attention.head_count_kv"),
+            rms_norm_eps=value("attention.layer_norm_rms_epsilon"),
+            rope_parameters={"rope_type": "default", "rope_theta": value("rope.freq_base")},
+            tie_word_embeddings="output.weight" not in tensors,
+        )
+    )
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            tensor = tensors[gguf_name(name)]
+            values = dequantize(tensor.data, tensor.tensor_type)
+            parameter.copy_(torch.from_numpy(values.copy()))  # a copy, because mapped data is read-only
+    return model.eval()
+
+
+def gguf_name(name: str) -> str:
+    """Return the GGUF name of a transformers parameter."""
+    for theirs, ours in GGUF_NAMES.items():
+        name = name.replace(theirs, ours)
+    return name
 
 
 def engine_log_likelihoods(
