@@ -89,19 +89,10 @@ def _backend(target: _Target) -> Check:
         return Check(name="backend", status="ok", detail=client.backend_name)
 
 
-def _local_name(target: _Target) -> str:
-    """Return the model that a local answer would use."""
-    from deepseek_apps.catalog import catalogue  # noqa: PLC0415
-    from deepseek_apps.settings import load_settings  # noqa: PLC0415
-
-    facts = catalogue()
-    named = target.model or load_settings().model
-    return facts.default_local_model if named is None or facts.is_hosted_name(named) else named
-
-
 def _model(target: _Target) -> Check:
     from deepseek_apps.cli.checks import Check  # noqa: PLC0415
     from deepseek_apps.cli.models import readable_size  # noqa: PLC0415
+    from deepseek_apps.cli.session import local_model_name  # noqa: PLC0415
 
     try:
         from local_backend.store.catalog import installed, resolve_model  # noqa: PLC0415  an optional package
@@ -109,7 +100,7 @@ def _model(target: _Target) -> Check:
         return Check(
             name="model", status="fail", detail="local_backend is incomplete", next_step=INSTALL_LOCAL
         )
-    name = _local_name(target)
+    name = local_model_name(target.model)
     path = resolve_model(name)
     packed = next((item.packed_bytes for item in installed() if item.row.id == name), 0)
     detail = f"{name} at {path}, " + (
@@ -121,6 +112,7 @@ def _model(target: _Target) -> Check:
 def _memory(target: _Target) -> Check:
     from deepseek_apps.cli.checks import Check  # noqa: PLC0415
     from deepseek_apps.cli.models import memory_need, readable_size  # noqa: PLC0415
+    from deepseek_apps.cli.session import local_model_name  # noqa: PLC0415
 
     try:
         import psutil  # noqa: PLC0415  an optional package
@@ -129,7 +121,7 @@ def _memory(target: _Target) -> Check:
             name="memory", status="skip", detail="not readable without psutil", next_step=INSTALL_LOCAL
         )
     memory = psutil.virtual_memory()
-    need = memory_need(_weight_bytes(_local_name(target)))
+    need = memory_need(_weight_bytes(local_model_name(target.model)))
     detail = (
         f"{readable_size(memory.available)} of {readable_size(memory.total)} available,"
         f" the local model needs about {readable_size(need)}"

@@ -83,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from deepseek_apps.cli.render import make_streams_lenient  # noqa: PLC0415  lazy: --help needs no rich
 
     make_streams_lenient()
+    _log_briefly()
     try:
         result = typer.main.get_command(app).main(
             args=arguments, prog_name="deepseek-apps", standalone_mode=False
@@ -91,6 +92,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error)
     # Typer turns Ctrl-C into ExitCode.INTERRUPTED; other verbs return nothing.
     return result if isinstance(result, int) else ExitCode.OK
+
+
+def _log_briefly() -> None:
+    """Show what libraries warn of on stderr, without tracebacks unless they were asked for."""
+    import logging  # noqa: PLC0415  lazy: rich has loaded it by now
+
+    class Brief(logging.Formatter):
+        def formatException(self, ei: object) -> str:  # noqa: ARG002, N802  their name
+            return ""
+
+    handler = logging.StreamHandler()
+    if not os.environ.get("DEEPSEEK_APPS_DEBUG"):
+        handler.setFormatter(Brief("warning: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
 def _fail(error: BaseException) -> int:

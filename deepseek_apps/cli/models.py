@@ -21,7 +21,9 @@ __all__ = ["app", "local_models", "memory_need", "readable_size"]
 app = typer.Typer(help="List, fetch and remove the models that run on this machine.", no_args_is_help=True)
 
 # Python, torch and the engine's working buffers, beside weights and cache.
-OVERHEAD_BYTES = 600_000_000
+OVERHEAD_BYTES = 500_000_000
+# Packed weights are a little larger than a Q4_K_M file: its Q6_K matrices become int8.
+PACKED_RATIO = 1.3
 ESTIMATE_TOKENS = 4096
 LABELS = {
     "bytes": "size",
@@ -167,9 +169,16 @@ def readable_size(count: int) -> str:
     return f"{count / 1e3:.0f} kB"
 
 
-def memory_need(weight_bytes: int, cache_bytes_per_token: int = 0) -> int:
-    """Estimate the memory in bytes that answering with a 4K context takes."""
-    return weight_bytes + cache_bytes_per_token * ESTIMATE_TOKENS + OVERHEAD_BYTES
+def memory_need(file_bytes: int, *, packed_bytes: int = 0, cache_bytes_per_token: int = 0) -> int:
+    """Estimate the memory in bytes that answering with a 4K context takes.
+
+    Args:
+        file_bytes: Size of the model file.
+        packed_bytes: Size of the weights as the engine maps them; 0 when they are not packed yet.
+        cache_bytes_per_token: Keys and values of one token; 0 when unknown.
+    """
+    weights = packed_bytes or int(file_bytes * PACKED_RATIO)
+    return weights + cache_bytes_per_token * ESTIMATE_TOKENS + OVERHEAD_BYTES
 
 
 def _state(model: InstalledModel) -> str:
@@ -202,7 +211,7 @@ def _details(model: InstalledModel) -> dict[str, Any]:
         "as_of": str(row.date),
     }
     if model.state != "present":
-        return details | {"memory_bytes": memory_need(row.bytes)}
+        return details | {"memory_bytes": memory_need(row.bytes, packed_bytes=model.packed_bytes)}
     from local_backend.store.checkpoint import open_checkpoint  # noqa: PLC0415  lazy: loads torch
 
     config = open_checkpoint(model.path).config
@@ -213,7 +222,9 @@ def _details(model: InstalledModel) -> dict[str, Any]:
         "layers": config.num_hidden_layers,
         "hidden_size": config.hidden_size,
         "cache_bytes_per_token": per_token,
-        "memory_bytes": memory_need(row.bytes, per_token),
+        "memory_bytes": memory_need(
+            row.bytes, packed_bytes=model.packed_bytes, cache_bytes_per_token=per_token
+        ),
     }
 
 

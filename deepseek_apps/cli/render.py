@@ -68,7 +68,7 @@ class Output:
             table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*(Text(_safe(cell)) for cell in row))
-        self._stdout.print(table, highlight=False)
+        self._table(table)
 
     def fields(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Print names and values on stdout, aligned."""
@@ -77,7 +77,7 @@ class Output:
         table.add_column(overflow="fold")
         for name, value in pairs:
             table.add_row(Text(_safe(name)), Text(_safe(value)))
-        self._stdout.print(table, highlight=False)
+        self._table(table)
 
     def check(self, status: CheckStatus, name: str, detail: str, next_step: str) -> None:
         """Print one line of a health report on stdout, and its next step below it."""
@@ -132,6 +132,13 @@ class Output:
         if delta.kind == "reasoning" and console.is_terminal and not console.no_color:
             text = f"{DIM}{text}{NOT_DIM}"
         _write(console, text)
+
+    def _table(self, table: Table) -> None:
+        # rich fills every line up; the blanks at its end are of no use to anyone.
+        with self._stdout.capture() as capture:
+            self._stdout.print(table, highlight=False)
+        for line in capture.get().splitlines():
+            self.text(line.rstrip())
 
     def end_line(self, kind: Literal["reasoning", "content"]) -> None:
         """End the line that pieces of this kind were printed on."""

@@ -28,7 +28,7 @@ def serve(
             "-m",
             help="Model that answers when a request names none of ours: an id, a .gguf file or a checkpoint"
             " folder.",
-            show_default="starter",
+            show_default="the setting, else starter",
             autocompletion=complete_model,
         ),
     ] = None,
@@ -39,9 +39,9 @@ def serve(
 ) -> None:
     """Serve the local models to other programs until Ctrl-C."""
     from deepseek_apps.backends.local import require_local_extras  # noqa: PLC0415  lazy: --help needs none
-    from deepseek_apps.catalog import catalogue  # noqa: PLC0415
     from deepseek_apps.cli.failure import UsageError  # noqa: PLC0415
     from deepseek_apps.cli.render import Output  # noqa: PLC0415
+    from deepseek_apps.cli.session import local_model_name  # noqa: PLC0415
 
     require_local_extras()
     from local_backend.server import launch  # noqa: PLC0415  an optional package
@@ -53,7 +53,7 @@ def serve(
             help_message="Pass --api-key (or set DEEPSEEK_APPS_SERVER_API_KEY), or listen on 127.0.0.1.",
         )
     out = Output()
-    default = model or catalogue().default_local_model
+    default = local_model_name(model)
     pool = _pool(default)
     handler = RequestHandler(pool, api_key=api_key)
     with launch.bind(host, port) as listener:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from deepseek_apps.cli.options import BackendName
     from deepseek_apps.client import DeepSeek
 
-__all__ = ["answer_notes", "connect", "hosted_models", "system_messages"]
+__all__ = ["answer_notes", "connect", "hosted_models", "local_model_name", "system_messages"]
 
 
 def connect(*, backend: BackendName | None, model: str | None, base_url: str | None) -> DeepSeek:
@@ -26,6 +26,20 @@ def connect(*, backend: BackendName | None, model: str | None, base_url: str | N
     if base_url is not None and backend is None:
         given["backend"] = "server"
     return DeepSeek(**{name: value for name, value in given.items() if value is not None})
+
+
+def local_model_name(model: str | None) -> str:
+    """Return the model that a local answer uses: the one named, else the configured one, else the default.
+
+    Raises:
+        SettingsError: A setting cannot be used.
+    """
+    from deepseek_apps.catalog import catalogue  # noqa: PLC0415  lazy, as above
+    from deepseek_apps.settings import load_settings  # noqa: PLC0415
+
+    facts = catalogue()
+    named = model or load_settings().model
+    return facts.default_local_model if named is None or facts.is_hosted_name(named) else named
 
 
 def system_messages(system: str | None) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Runs the command line in this process, with its own settings, history and model cache."""
+"""Runs the command line in this process, with its own history and model cache."""
 
 from __future__ import annotations
 
@@ -27,17 +27,9 @@ RunCli = Callable[..., Result]
 
 @pytest.fixture(autouse=True)
 def private_directories(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep the machine's settings and keys out of the tests, and the tests out of the machine's history."""
-    for name in (
-        "DEEPSEEK_API_KEY",
-        "DEEPSEEK_APPS_BACKEND",
-        "DEEPSEEK_APPS_MODEL",
-        "DEEPSEEK_APPS_BASE_URL",
-    ):
-        monkeypatch.delenv(name, raising=False)
+    """Keep the tests out of the machine's history and models; the folder above keeps its settings out."""
     monkeypatch.setenv("DEEPSEEK_APPS_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("DEEPSEEK_APPS_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("DEEPSEEK_APPS_CONFIG", str(tmp_path / "config.toml"))
     # --no-color sets it; this undoes that after each test.
     monkeypatch.setenv("NO_COLOR", "1")
 

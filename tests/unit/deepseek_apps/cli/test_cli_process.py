@@ -55,6 +55,7 @@ def test_ctrl_c_keeps_what_was_printed_and_ends_with_130(server) -> None:
     process = start("ask", "hi", "--base-url", server.url)
     assert process.stdout is not None
     assert process.stdout.read(14) == b"half an answer"
+    time.sleep(0.3)  # until it blocks: a signal just before that waits for the next event
     process.send_signal(signal.SIGINT)
     assert finish(process) == (130, b"\n", b"")
     assert server.client_left.wait(5)

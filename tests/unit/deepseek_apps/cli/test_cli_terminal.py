@@ -35,6 +35,11 @@ class Screen:
     def type(self, keys: str) -> None:
         os.write(self._descriptor, keys.encode())
 
+    def interrupt(self) -> None:
+        """Press Ctrl-C once the process blocks: a signal just before that waits for the next event."""
+        time.sleep(0.3)
+        self.type("\x03")
+
     def wait_for(self, pattern: str, seconds: float = 20) -> str:
         """Read until the pattern appears after what was waited for last; return the text up to its end."""
         deadline = time.monotonic() + seconds
@@ -91,7 +96,7 @@ def test_ctrl_c_stops_the_answer_not_the_chat(server) -> None:
         screen.wait_for("> ")
         screen.type("question\r")
         screen.wait_for("half")
-        screen.type("\x03")
+        screen.interrupt()
         screen.wait_for("/retry asks again")
         assert server.client_left.wait(5)
         with History() as history:
@@ -109,7 +114,7 @@ def test_ctrl_c_at_the_prompt_and_errors_let_the_chat_go_on(server) -> None:
     server.replies = [Reply(status=400, error="bad thing")]
     with terminal("chat", "--base-url", server.url) as (screen, process):
         screen.wait_for("> ")
-        screen.type("\x03")
+        screen.interrupt()
         screen.wait_for("/exit leaves")
         screen.wait_for("> ")
         screen.type("one \\\rtwo\r")
