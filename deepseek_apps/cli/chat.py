@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -25,7 +25,7 @@ from deepseek_apps.cli.options import (
 if TYPE_CHECKING:
     from deepseek_apps.answer import AnswerStream
     from deepseek_apps.cli.chat_session import ChatSession
-    from deepseek_apps.cli.line_input import LineReader, Message
+    from deepseek_apps.cli.line_input import Message
     from deepseek_apps.cli.render import Output
     from deepseek_apps.history import Conversation, History
 
@@ -56,22 +56,13 @@ def chat(
     """Talk in turns; /help lists the commands. Reads stdin line by line when it is piped."""
     from deepseek_apps.answer import Question  # noqa: PLC0415  lazy: --help needs none of it
     from deepseek_apps.cli.chat_session import ChatSession  # noqa: PLC0415
-    from deepseek_apps.cli.limits import time_limit  # noqa: PLC0415
-    from deepseek_apps.cli.line_input import terminal_reader  # noqa: PLC0415
     from deepseek_apps.cli.prompt_input import check_text  # noqa: PLC0415
-    from deepseek_apps.cli.render import AnswerView, Output  # noqa: PLC0415
-    from deepseek_apps.cli.session import answer_notes, connect  # noqa: PLC0415
+    from deepseek_apps.cli.render import Output  # noqa: PLC0415
+    from deepseek_apps.cli.session import connect  # noqa: PLC0415
     from deepseek_apps.history import History  # noqa: PLC0415
 
     out = Output()
     sampling = Question(messages=[], model=model, temperature=temperature, max_tokens=max_tokens, seed=seed)
-
-    def show(stream: AnswerStream) -> None:
-        with time_limit(timeout):
-            AnswerView(out).run(stream)
-        for note in answer_notes(stream.answer, usage=usage):
-            out.note(note)
-
     with History() as history:
         if list_them:
             _list(out, history)
@@ -79,15 +70,15 @@ def chat(
         conversation = _choose(history, continue_latest=continue_latest, conversation_id=conversation_id)
         if system is not None:
             conversation = replace(conversation, system=check_text(system, "--system"))
-        read_line, interactive = terminal_reader()
         with connect(backend=backend, model=model, base_url=base_url) as client:
             session = ChatSession(
-                client=client, history=history, conversation=conversation, sampling=sampling, show=show
+                client=client,
+                history=history,
+                conversation=conversation,
+                sampling=sampling,
+                show=_shower(out, timeout=timeout, usage=usage),
             )
-            if interactive:
-                out.note(f"{client.backend_name} backend · conversation {conversation.id}")
-                out.note("/help lists the commands, Ctrl-D leaves")
-            _talk(session, out, read_line, interactive=interactive)
+            _talk(session, out, f"{client.backend_name} backend · conversation {conversation.id}")
 
 
 def _choose(history: History, *, continue_latest: bool, conversation_id: str | None) -> Conversation:
@@ -106,10 +97,28 @@ def _list(out: Output, history: History) -> None:
     out.table(("id", "last used", "title"), rows)
 
 
-def _talk(session: ChatSession, out: Output, read_line: LineReader, *, interactive: bool) -> None:
-    from deepseek_apps.cli.chat_commands import LeaveChat  # noqa: PLC0415
-    from deepseek_apps.cli.line_input import read_message  # noqa: PLC0415
+def _shower(out: Output, *, timeout: float | None, usage: bool) -> Callable[[AnswerStream], None]:
+    """Return the function that shows one answer, within the time limit, and the remarks after it."""
+    from deepseek_apps.cli.limits import time_limit  # noqa: PLC0415
+    from deepseek_apps.cli.render import AnswerView  # noqa: PLC0415
+    from deepseek_apps.cli.session import answer_notes  # noqa: PLC0415
 
+    def show(stream: AnswerStream) -> None:
+        with time_limit(timeout):
+            AnswerView(out).run(stream)
+        for note in answer_notes(stream.answer, usage=usage):
+            out.note(note)
+
+    return show
+
+
+def _talk(session: ChatSession, out: Output, greeting: str) -> None:
+    from deepseek_apps.cli.chat_commands import LeaveChat  # noqa: PLC0415
+    from deepseek_apps.cli.line_input import read_message, terminal_reader  # noqa: PLC0415
+
+    read_line, interactive = terminal_reader()
+    if interactive:
+        out.note(f"{greeting}\n/help lists the commands, Ctrl-D leaves")
     while True:
         try:
             with _survivable(out, interactive=interactive, after_interrupt="Ctrl-D or /exit leaves"):

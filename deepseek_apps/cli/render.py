@@ -158,17 +158,21 @@ class AnswerView:
         self._show = show
         self._open: Literal["reasoning", "content"] | None = None
 
-    def run(self, stream: AnswerStream, waiting: str = "thinking") -> None:
+    def run(self, stream: AnswerStream) -> None:
         """Print a stream to its end; a broken or interrupted one keeps what was printed and ends its line."""
         try:
-            for delta in self._after_spinner(stream, waiting):
+            for delta in self._after_spinner(stream):
                 if self._show:
                     self._piece(delta)
         finally:
             self._end_line()
 
-    def _after_spinner(self, stream: AnswerStream, waiting: str) -> Iterator[TextDelta]:
+    def _after_spinner(self, stream: AnswerStream) -> Iterator[TextDelta]:
         deltas = iter(stream)
+        local = stream.answer.backend == "local"
+        waiting = (
+            "starting the model; its very first start takes longer" if local else "waiting for the answer"
+        )
         with self._out.waiting(waiting):
             first = next(deltas, None)
         if first is not None:

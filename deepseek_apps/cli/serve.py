@@ -61,9 +61,7 @@ def serve(
             with out.waiting(f"loading {default}"):
                 pool.get(default)
             out.note(f"{default} answers at {_base_url(listener)}")
-            out.note(
-                f'try: deepseek-apps ask --base-url {_base_url(listener)} "hello" (Ctrl-C stops the server)'
-            )
+            out.note(f'try: deepseek-apps ask --base-url {_base_url(listener)} "hello"; Ctrl-C ends')
             launch.serve(handler, host=host, listener=listener)
         finally:
             pool.close()
