@@ -27,8 +27,8 @@ __all__ = ["MAX_INT4PACK_ROWS", "Gemm", "Int4PackKernels", "pack_nibbles"]
 
 Gemm = Literal["float32", "bfloat16", "int8"]
 
-MAX_INT4PACK_ROWS = 24
-SLICE_BYTES = 4 << 20  # an expanded slice that stays in the second-level caches
+MAX_INT4PACK_ROWS = 64
+SLICE_BYTES = 8 << 20  # an expanded slice that stays in the second-level caches
 
 
 def pack_nibbles(q: Tensor, block_rows: int) -> Tensor:

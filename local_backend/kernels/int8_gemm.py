@@ -21,11 +21,15 @@ def split_activations(x: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Codes int8 (2 * num_tokens, columns), high terms above low terms, and the scale (num_tokens, 1).
     """
+    num_tokens, columns = x.shape
     scale = x.abs().amax(dim=1, keepdim=True).clamp_min_(torch.finfo(torch.float32).tiny * _LEVELS) / _LEVELS
-    codes = (x / scale).round_()
-    high = (codes / 256).round_()
-    low = codes.sub_(high, alpha=256)  # in [-128, 128]
-    return torch.cat((high, low.clamp_(max=127))).to(torch.int8), scale
+    rest = x / scale
+    high = (rest / 256).round_()
+    rest.sub_(high, alpha=256).round_().clamp_(max=127)  # from [-128, 128]
+    codes = torch.empty(2 * num_tokens, columns, dtype=torch.int8)
+    codes[:num_tokens].copy_(high)
+    codes[num_tokens:].copy_(rest)
+    return codes, scale
 
 
 def to_int8(shifted: Tensor, out: Tensor) -> Tensor:
@@ -46,5 +50,5 @@ def int8_product(codes: Tensor, scale: Tensor, weight: Tensor, row_scale: Tensor
     product = torch._int_mm(codes, weight)  # (2 * num_tokens, rows) int32
     high, low = product.chunk(2)
     wide = high.to(torch.float32)
-    wide.mul_(256).add_(low).mul_(row_scale)
-    torch.mul(wide, scale, out=out)
+    wide.add_(low, alpha=1 / 256).mul_(row_scale)
+    torch.mul(wide, scale * 256, out=out)
