@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from local_backend.errors import ConfigError
 
@@ -124,6 +124,12 @@ class EngineConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name}={value} must be at least 1", help_message=f"Pass a larger {name}.")
+        for name, choices in (("kernels", KernelChoice), ("quantization", Quantization)):
+            if getattr(self, name) not in get_args(choices):
+                raise ConfigError(
+                    f"{name}={getattr(self, name)!r} is not known",
+                    help_message=f"Pass one of: {', '.join(get_args(choices))}.",
+                )
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise ConfigError(
                 f"max_num_batched_tokens={self.max_num_batched_tokens} is less than "

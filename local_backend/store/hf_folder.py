@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from local_backend.store.model_config import config_from_hf
 
 __all__ = ["HFFolder"]
 
+_COPY_AGAIN = "The file may be cut short; copy it again."
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -49,12 +52,14 @@ class HFFolder:
     def _shard_of(self) -> dict[str, Path]:
         index = self.path / "model.safetensors.index.json"
         if index.exists():
-            weight_map: dict[str, str] = read_json(index).get("weight_map", {})
-            shards = {name: self.path / file for name, file in weight_map.items()}
+            weight_map = read_json(index).get("weight_map")
+            if not isinstance(weight_map, dict):
+                raise CheckpointError(f"{index} has no weight_map", help_message=_COPY_AGAIN)
+            shards = {name: self.path / str(file) for name, file in weight_map.items()}
             missing = sorted({str(shard) for shard in shards.values() if not shard.exists()})
             if missing:
                 raise CheckpointError(
-                    f"shards are missing: {', '.join(missing)}",
+                    f"{index.name} names shards that are missing: {', '.join(missing)}",
                     help_message="Copy the whole checkpoint folder.",
                 )
             return shards
@@ -70,13 +75,13 @@ class HFFolder:
         with self._open(file) as shard:
             return list(shard.keys())
 
-    def _open(self, file: Path) -> Any:
+    @contextmanager
+    def _open(self, file: Path) -> Iterator[Any]:
         try:
-            return safe_open(file, framework="pt")
+            with safe_open(file, framework="pt") as shard:
+                yield shard
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{file} cannot be read: {error}", help_message="The file may be cut short; copy it again."
-            ) from error
+            raise CheckpointError(f"{file} cannot be read: {error}", help_message=_COPY_AGAIN) from error
 
     def names(self) -> set[str]:
         """Names of all tensors present."""

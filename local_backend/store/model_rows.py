@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from local_backend.errors import UnknownModelError
+from local_backend.sampling_params import SamplingDefaults
 
 __all__ = ["MirrorRow", "ModelRow", "catalogue", "find"]
 
@@ -42,6 +43,7 @@ class ModelRow:
         bytes: Exact size of the file.
         sha256: Hex digest of the file.
         context: Longest prompt plus completion, in tokens.
+        sampling: What the publisher's generation_config.json recommends.
         date: When these facts were read, from `source`.
     """
 
@@ -58,6 +60,7 @@ class ModelRow:
     date: date
     source: str
     mirror: MirrorRow | None = None
+    sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
 
 
 @cache
@@ -90,5 +93,6 @@ def _parse_row(entry: dict[str, Any]) -> ModelRow:
     fields = entry | {
         "languages": tuple(entry["languages"]),
         "mirror": None if mirror is None else MirrorRow(**mirror),
+        "sampling": SamplingDefaults(**entry.get("sampling", {})),
     }
     return ModelRow(**fields)
