@@ -5,11 +5,13 @@ This file is the only place that holds both ends of the text. It knows nothing o
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
@@ -18,9 +20,9 @@ from local_backend.config import EngineConfig
 from local_backend.families.registry import Family, family_for
 from local_backend.families.text_assets import TextAssets
 from local_backend.families.tokenizer import Tokenizer
-from local_backend.sampling_params import SamplingParams
+from local_backend.sampling_params import SamplingDefaults, SamplingParams
 from local_backend.sequence import SequenceOutput, TokenConstraint
-from local_backend.store.catalog import resolve_model
+from local_backend.store.catalog import catalogue, model_path, resolve_model
 from local_backend.store.paths import packed_dir
 from local_backend.store.source_hash import source_hash
 
@@ -61,6 +63,10 @@ class TextEngine(Protocol):
     def family(self) -> Family:
         """Prompt format of this model."""
 
+    @property
+    def sampling_defaults(self) -> SamplingDefaults:
+        """What the publisher recommends where a request says nothing."""
+
     def submit(
         self,
         prompt_token_ids: list[int],
@@ -88,9 +94,18 @@ class LocalEngine:
         tokenizer: Its tokenizer.
         family: Its prompt format.
         worker: The running engine.
+        sampling_defaults: What the publisher recommends.
     """
 
-    def __init__(self, model_id: str, tokenizer: Tokenizer, family: Family, worker: EngineWorker) -> None:
+    def __init__(
+        self,
+        model_id: str,
+        tokenizer: Tokenizer,
+        family: Family,
+        worker: EngineWorker,
+        sampling_defaults: SamplingDefaults,
+    ) -> None:
+        self.sampling_defaults = sampling_defaults
         self.model_id = model_id
         self.tokenizer = tokenizer
         self.family = family
@@ -129,9 +144,8 @@ class LocalEngine:
             except BaseException:
                 worker.close()
                 raise
-        return cls(
-            model if isinstance(model, str) and model != str(path) else path.stem, tokenizer, family, worker
-        )
+        named = isinstance(model, str) and not Path(model).exists()
+        return cls(str(model) if named else path.stem, tokenizer, family, worker, _sampling_defaults(path))
 
     @property
     def max_model_len(self) -> int:
@@ -170,6 +184,16 @@ def _load_text(path: Path, digest: str) -> tuple[Tokenizer, Family]:
         _save_text(assets, saved)
     tokenizer = Tokenizer.from_assets(assets)
     return tokenizer, family_for(assets, tokenizer)
+
+
+def _sampling_defaults(path: Path) -> SamplingDefaults:
+    """Read a folder's generation_config.json, or the catalogue's row for a file of the store."""
+    if path.is_dir():
+        config = path / "generation_config.json"
+        values = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
+        known = {field.name for field in fields(SamplingDefaults)} & values.keys()
+        return SamplingDefaults(**{name: values[name] for name in known if values[name] is not None})
+    return next((row.sampling for row in catalogue() if model_path(row) == path), SamplingDefaults())
 
 
 def _save_text(assets: TextAssets, directory: Path) -> None:

@@ -7,9 +7,22 @@ from math import isfinite
 
 from local_backend.errors import UnsupportedParameterError
 
-__all__ = ["SamplingParams"]
+__all__ = ["SamplingDefaults", "SamplingParams"]
 
 MAX_TOP_LOGPROBS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingDefaults:
+    """What a model's publisher recommends where a request says nothing.
+
+    Attributes:
+        temperature, top_p, top_k: As in SamplingParams.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
 from local_backend.families.tokenizer import Tokenizer
-from local_backend.sampling_params import SamplingParams
+from local_backend.sampling_params import SamplingDefaults, SamplingParams
 from local_backend.sequence import SequenceOutput, TokenConstraint, TokenLogprob
 
 EOS = "<|im_end|>"
@@ -132,6 +132,7 @@ class ScriptedEngine:
         self.script = script
         self.model_id = model_id
         self.max_model_len = 200
+        self.sampling_defaults = SamplingDefaults()
         self.tokenizer = byte_tokenizer()
         self.family = ScriptedFamily(self.tokenizer, thinking=thinking)
         self.cached = 0

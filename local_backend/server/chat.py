@@ -16,6 +16,7 @@ from local_backend.server.chat_request import (
     top_k,
     user_id,
     validate_chat,
+    with_sampling_defaults,
 )
 from local_backend.server.chat_turn import ChatTurn
 from local_backend.server.messages import Response
@@ -46,12 +47,13 @@ def answer_chat(
     name = models.resolve(data["model"])
     refuse_images(data, name)
     cache_salt = user_id(data)
-    keep_most_likely = top_k(data)
+    top_k(data)  # refuse a bad value before a model is loaded
     model = models.get(name)
     engine = model.engine
+    data = with_sampling_defaults(data, engine.sampling_defaults)
     request = convert_chat(data, thinking=engine.family.supports_thinking, strict_reasoning=strict_reasoning)
     prompt = engine.family.render(request.conversation).token_ids
-    params = _sampling_params(request, model, len(prompt), keep_most_likely)
+    params = _sampling_params(request, model, len(prompt), top_k(data))
     constraint = _constraint(request, model)
     # The turn first: once submitted, a generation must have someone who cancels it.
     turn = ChatTurn(request, engine, new_head(engine.model_id, len(prompt)))

@@ -19,10 +19,19 @@ from deepseek_recipe import (
     ReasoningContentBehavior,
 )
 
+from local_backend.sampling_params import SamplingDefaults
 from local_backend.server.messages import Response
 from local_backend.server.replies import JSON, HttpError, invalid_request, plain_text
 
-__all__ = ["convert_chat", "parse_json", "refuse_images", "top_k", "user_id", "validate_chat"]
+__all__ = [
+    "convert_chat",
+    "parse_json",
+    "refuse_images",
+    "top_k",
+    "user_id",
+    "validate_chat",
+    "with_sampling_defaults",
+]
 
 _MAX_USER_ID_BYTES = 512
 _SYNTAX = "invalid JSON request: "
@@ -103,6 +112,12 @@ def refuse_images(data: dict[str, Any], model: str) -> None:
                     f"messages[{index}]: {part['type']} input is not supported by {model}, "
                     "which reads text only."
                 )
+
+
+def with_sampling_defaults(data: dict[str, Any], defaults: SamplingDefaults) -> dict[str, Any]:
+    """Fill in what the request leaves open with what the model's publisher recommends."""
+    recommended = {"temperature": defaults.temperature, "top_p": defaults.top_p, "top_k": defaults.top_k}
+    return data | {name: value for name, value in recommended.items() if data.get(name) is None}
 
 
 def user_id(data: dict[str, Any]) -> str:

@@ -8,6 +8,8 @@ import pytest
 from scripted_engine import ScriptedEngine
 from server_client import CALL, USER, WEATHER, chat, chunks, fold, folded_whole, handler_for, post, read
 
+from local_backend.sampling_params import SamplingDefaults
+
 _CASES = {
     "plain": ("\n\nHello 你好 🙂", {}),
     "empty": ("", {}),
@@ -95,6 +97,14 @@ def test_first_chunk_and_repeated_members():
     same = {(c["id"], c["created"], c["model"], c["system_fingerprint"], c["object"]) for c in stream}
     assert len(same) == 1
     assert stream[0]["model"] == "toy"
+
+
+def test_what_a_request_leaves_open_is_the_publishers_choice() -> None:
+    engine = ScriptedEngine()
+    engine.sampling_defaults = SamplingDefaults(temperature=0.7, top_p=0.8, top_k=20)
+    chat(handler_for(engine), temperature=0)
+    params = engine.submitted[0].params
+    assert (params.temperature, params.top_p, params.top_k) == (0, 0.8, 20)
 
 
 def test_options_reach_the_sampler():
