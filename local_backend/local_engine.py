@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
 from local_backend.config import EngineConfig
+from local_backend.errors import CheckpointError
 from local_backend.families.registry import Family, family_for
 from local_backend.families.text_assets import TextAssets
 from local_backend.families.tokenizer import Tokenizer
@@ -135,6 +136,7 @@ class LocalEngine:
         """
         path = resolve_model(model)
         digest = source_hash(path)
+        defaults = _sampling_defaults(path)
         # The tokenizer (0.3 s) is read while torch (1.3 s) is being imported.
         with ThreadPoolExecutor(1, thread_name_prefix="tokenizer") as pool:
             text = pool.submit(_load_text, path, digest)
@@ -145,7 +147,7 @@ class LocalEngine:
                 worker.close()
                 raise
         named = isinstance(model, str) and not Path(model).exists()
-        return cls(str(model) if named else path.stem, tokenizer, family, worker, _sampling_defaults(path))
+        return cls(str(model) if named else path.stem, tokenizer, family, worker, defaults)
 
     @property
     def max_model_len(self) -> int:
@@ -190,7 +192,13 @@ def _sampling_defaults(path: Path) -> SamplingDefaults:
     """Read a folder's generation_config.json, or the catalogue's row for a file of the store."""
     if path.is_dir():
         config = path / "generation_config.json"
-        values = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
+        try:
+            values = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
+            values = {**values}
+        except (ValueError, TypeError) as error:
+            raise CheckpointError(
+                f"{config} is not a JSON object: {error}", help_message="Fetch the file again."
+            ) from error
         known = {field.name for field in fields(SamplingDefaults)} & values.keys()
         return SamplingDefaults(**{name: values[name] for name in known if values[name] is not None})
     return next((row.sampling for row in catalogue() if model_path(row) == path), SamplingDefaults())

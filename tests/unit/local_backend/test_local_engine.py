@@ -20,7 +20,7 @@ from local_backend.errors import (
     UnsupportedModelError,
 )
 from local_backend.local_engine import LoadProgress, LocalEngine
-from local_backend.sampling_params import SamplingParams
+from local_backend.sampling_params import SamplingDefaults, SamplingParams
 
 CONFIG = toy_config("qwen2")
 EXACT = EngineConfig(kernels="reference", quantization="none", max_kv_bytes=1 << 20, num_threads=1)
@@ -124,6 +124,18 @@ def test_folder_without_a_tokenizer_stops_its_engine(folder: Path) -> None:
     (folder / "tokenizer.json").unlink()
     with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
         LocalEngine.load(folder, EXACT)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "7"])
+def test_broken_generation_config_is_named(content: str, folder: Path) -> None:
+    (folder / "generation_config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"generation_config\.json"):
+        LocalEngine.load(folder, EXACT)
+
+
+def test_publishers_sampling_is_kept(load: Load, folder: Path) -> None:
+    (folder / "generation_config.json").write_text('{"temperature": 0.6, "top_p": null, "x": 1}')
+    assert load(folder).sampling_defaults == SamplingDefaults(temperature=0.6)
 
 
 def test_model_without_a_chat_template(folder: Path) -> None:
