@@ -1,3 +1,5 @@
+"""The catalogue of models: its rows, and what of them is on this machine."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""Pulling from the hub: resumed, dropped, wrong, slow and cut short."""
+
 from __future__ import annotations
 
 import errno

@@ -1,3 +1,5 @@
+"""Pulling from the mirror: slices of wheels that join to the same file."""
+
 from __future__ import annotations
 
 import resource

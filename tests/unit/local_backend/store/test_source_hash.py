@@ -1,3 +1,5 @@
+"""The hash that names a checkpoint: computed once, trusted until the file changes."""
+
 from __future__ import annotations
 
 import hashlib
