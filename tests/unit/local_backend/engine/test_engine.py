@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from toy_model import drain, generate, toy_engine
 
+from local_backend.cache.block_manager import BlockManager
 from local_backend.config import EngineConfig
 from local_backend.engine.engine import Engine
-from local_backend.errors import ConfigError, RequestError, RequestTooLongError
+from local_backend.errors import ConfigError, OutOfBlocksError, RequestError, RequestTooLongError
 from local_backend.models.dense import DenseModel
 from local_backend.sampling_params import SamplingParams
 from local_backend.sequence import SequenceOutput
@@ -123,6 +124,16 @@ def test_one_requests_dead_end_leaves_the_others_alone(toy: DenseModel) -> None:
     outputs = drain(engine, doomed, other)
     assert [type(o) for o in outputs[doomed.seq_id]] == [SequenceOutput, SequenceOutput, RequestError]
     assert [o.token_id for o in outputs[other.seq_id]] == generate(toy_engine(toy), PROMPT[::-1], 6)
+
+
+def test_a_request_beyond_the_pool_fails_alone(toy: DenseModel) -> None:
+    engine = toy_engine(toy)
+    engine.blocks = engine.scheduler.blocks = BlockManager(3, 4)  # smaller than the context promises
+    params = SamplingParams(temperature=0, max_tokens=2)
+    large, small = engine.new_sequence(PROMPT * 2, params), engine.new_sequence(PROMPT, params)
+    outputs = drain(engine, large, small)
+    assert [type(o) for o in outputs[large.seq_id]] == [OutOfBlocksError]
+    assert outputs[small.seq_id][-1].finish_reason == "length"
 
 
 class Until:
