@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Iterator
 from queue import SimpleQueue
@@ -58,6 +59,8 @@ class EngineWorker:
         self._closed = False
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="deepseek-engine", daemon=True)
+        # A daemon thread inside torch when the interpreter goes away aborts the process.
+        atexit.register(self.close)
         self._thread.start()
 
     @property
@@ -115,6 +118,7 @@ class EngineWorker:
                 self._deliver(self._engine.step(self._interrupted))
         except Exception as error:  # noqa: BLE001 - the thread's last line: report to every caller
             self._failure = error
+        atexit.unregister(self.close)
         with self._condition:
             self._closed = True
             self._live.update({generation.seq.seq_id: generation for generation in self._arrived})

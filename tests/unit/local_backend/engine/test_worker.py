@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -200,6 +204,34 @@ def test_an_engine_failure_reaches_every_caller(worker: EngineWorker, gate: Gate
     with pytest.raises(EngineStoppedError, match="ZeroDivisionError"):
         worker.submit(PROMPT, GREEDY)
     worker.close()
+
+
+CRASH = """
+import sys
+from pathlib import Path
+from toy_model import build_model, toy_config, toy_engine, write_folder
+from local_backend.engine.worker import EngineWorker
+from local_backend.sampling_params import SamplingParams
+scratch = Path(sys.argv[1])
+model = build_model(write_folder(scratch / "toy", toy_config()), scratch / "packed")
+worker = EngineWorker(toy_engine(model, num_blocks=120))
+next(iter(worker.submit([1, 2, 3], SamplingParams(temperature=0, max_tokens=400))))
+raise SystemExit(7)
+"""
+
+
+def test_a_process_that_forgets_to_close_exits_as_it_meant_to(tmp_path: Path) -> None:
+    """Mid-generation, the engine thread must not be inside torch when the interpreter goes away."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(
+        [sys.executable, "-c", CRASH, str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (7, "")
 
 
 def test_an_idle_engine_rests(worker: EngineWorker) -> None:
