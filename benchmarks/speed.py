@@ -31,7 +31,8 @@ llama = Llama(path, n_ctx=prompt + decode, n_threads=threads, n_threads_batch=th
               n_ubatch=prompt, verbose=False)
 ids = [1000 + (i * 7919) % 40000 for i in range(prompt)]
 def run():
-    llama.reset(); start = time.perf_counter(); llama.eval(ids); prefill = prompt / (time.perf_counter() - start)
+    llama.reset(); start = time.perf_counter(); llama.eval(ids)
+    prefill = prompt / (time.perf_counter() - start)
     llama.reset(); llama.eval(ids[:16]); start = time.perf_counter()
     for i in range(decode): llama.eval([ids[i]])
     return {"prefill": prefill, "decode": decode / (time.perf_counter() - start)}
