@@ -9,22 +9,18 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
 from local_backend.config import EngineConfig
 from local_backend.errors import CheckpointError
-from local_backend.families.registry import Family, family_for
-from local_backend.families.text_assets import TextAssets
+from local_backend.families.model_text import load_model_text, remembered_opening
+from local_backend.families.registry import Family
 from local_backend.families.tokenizer import Tokenizer
 from local_backend.sampling_params import SamplingDefaults, SamplingParams
 from local_backend.sequence import SequenceOutput, TokenConstraint
 from local_backend.store.catalog import catalogue, model_path, resolve_model
-from local_backend.store.paths import packed_dir
 from local_backend.store.source_hash import source_hash
 
 if TYPE_CHECKING:
@@ -135,19 +131,20 @@ class LocalEngine:
             ConfigError: The context does not fit max_kv_bytes.
         """
         path = resolve_model(model)
-        digest = source_hash(path)
+        digest, config = source_hash(path), config or EngineConfig()
         defaults = _sampling_defaults(path)
-        # The tokenizer (0.3 s) is read while torch (1.3 s) is being imported.
-        with ThreadPoolExecutor(1, thread_name_prefix="tokenizer") as pool:
-            text = pool.submit(_load_text, path, digest)
-            worker = _start_engine(path, digest, config or EngineConfig(), progress)
-            try:
-                tokenizer, family = text.result()
-            except BaseException:
-                worker.close()
-                raise
+        opening = remembered_opening(digest)
+        # A first load fails on a bad tokenizer before it packs; later ones read it while the engine warms up.
+        text = load_model_text(path, digest) if opening is None else None
+        worker = _start_engine(path, digest, config, progress)
+        try:
+            _warm_up(worker, opening or [], config.block_size)
+            text = text or load_model_text(path, digest)
+        except BaseException:
+            worker.close()
+            raise
         named = isinstance(model, str) and not Path(model).exists()
-        return cls(str(model) if named else path.stem, tokenizer, family, worker, defaults)
+        return cls(str(model) if named else path.stem, text.tokenizer, text.family, worker, defaults)
 
     @property
     def max_model_len(self) -> int:
@@ -176,18 +173,6 @@ class LocalEngine:
         self._worker.close()
 
 
-def _load_text(path: Path, digest: str) -> tuple[Tokenizer, Family]:
-    """Read the text side from the copy beside the packed weights, or from the checkpoint the first time."""
-    saved = packed_dir() / f"{digest}-text"
-    if saved.is_dir():
-        assets = TextAssets.load(saved)
-    else:
-        assets = _read_text_assets(path)
-        _save_text(assets, saved)
-    tokenizer = Tokenizer.from_assets(assets)
-    return tokenizer, family_for(assets, tokenizer)
-
-
 def _sampling_defaults(path: Path) -> SamplingDefaults:
     """Read a folder's generation_config.json, or the catalogue's row for a file of the store."""
     if path.is_dir():
@@ -204,23 +189,11 @@ def _sampling_defaults(path: Path) -> SamplingDefaults:
     return next((row.sampling for row in catalogue() if model_path(row) == path), SamplingDefaults())
 
 
-def _save_text(assets: TextAssets, directory: Path) -> None:
-    """Write a folder that is there whole or not at all; a second process may write the same one."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=directory.parent, prefix=".text-") as scratch:
-        whole = Path(scratch) / "text"
-        whole.mkdir()
-        assets.save(whole)
-        with suppress(OSError):
-            whole.rename(directory)
-
-
-def _read_text_assets(path: Path) -> TextAssets:
-    if path.is_dir():
-        return TextAssets.from_hf_folder(path)
-    from local_backend.store.gguf_header import read_gguf_metadata  # noqa: PLC0415 - first load only
-
-    return TextAssets.from_gguf_metadata(read_gguf_metadata(path))
+def _warm_up(worker: EngineWorker, opening: list[int], block_size: int) -> None:
+    """Compute the blocks that every conversation begins with, in the engine thread, and return at once."""
+    whole = len(opening) // block_size * block_size
+    if whole:
+        worker.submit(opening[:whole], SamplingParams(temperature=0, max_tokens=1))
 
 
 def _start_engine(
@@ -230,8 +203,7 @@ def _start_engine(
         # OpenMP threads that spin between operations starve whenever anything else runs on this machine:
         # with both cores busy, 3 tokens/s instead of 1. Sleeping early costs nothing measurable when idle.
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    # Imported here because torch takes more than a second, and the tokenizer thread uses that second.
-    import torch  # noqa: PLC0415
+    import torch  # noqa: PLC0415 - takes more than a second
 
     from local_backend.engine.engine import Engine  # noqa: PLC0415
     from local_backend.engine.worker import EngineWorker  # noqa: PLC0415
