@@ -1,18 +1,20 @@
-"""How exceptions of the openai SDK and httpx2 become ours; loads both, so only errors.py imports it, late.
+"""How failures of a backend become errors of ours: exceptions of the openai SDK and httpx2, replies, events.
+
+Loads httpx2, so errors.py imports it late. The SDK is not loaded: where it is not, nothing of it was raised.
 
 Statuses and texts: DeepSeek's error page and bodies recorded from its API, 2026-11.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 import httpx2
-import openai
 
 from deepseek_apps import errors
 
-__all__ = ["map_error"]
+__all__ = ["map_error", "map_event", "map_response"]
 
 BACKEND_HEADER = "x-deepseek-apps-backend"
 TRACE_HEADERS = ("x-ds-trace-id", "x-request-id", "x-deepseek-request-id")
@@ -53,20 +55,40 @@ BACKEND_HELP: Mapping[tuple[str, type[errors.BackendError]], str] = {
 
 def map_error(exc: Exception) -> errors.DeepSeekAppsError:
     """Return the error of ours that says what `exc` says; see `errors.from_openai_error`."""
-    if isinstance(exc, openai.APIStatusError | httpx2.HTTPStatusError):
-        return _from_response(exc.response, str(exc), getattr(exc, "body", None))
-    if isinstance(exc, openai.APITimeoutError | httpx2.TimeoutException):
-        return errors.TimedOutError(_timeout_message(exc), help_message=HELP[errors.TimedOutError])
-    if isinstance(exc, openai.APIConnectionError | httpx2.TransportError):
-        return _from_connection(exc)
-    if isinstance(exc, openai.APIError):
-        return _from_stream_event(exc)
-    if isinstance(exc, openai.OpenAIError | httpx2.HTTPError):
+    if isinstance(exc, httpx2.HTTPStatusError):
+        return map_response(exc.response, str(exc), None)
+    if isinstance(exc, httpx2.TimeoutException):
+        return _from_timeout(exc)
+    if isinstance(exc, httpx2.TransportError):
+        return _from_connection(exc, exc)
+    if isinstance(exc, httpx2.HTTPError):
         return errors.BackendError(_text_of(exc))
-    return errors.DeepSeekAppsError(f"{type(exc).__name__}: {exc}")
+    mapped = _from_sdk(exc) if "openai" in sys.modules else None
+    return mapped or errors.DeepSeekAppsError(f"{type(exc).__name__}: {exc}")
 
 
-def _from_response(response: httpx2.Response, message: str, body: object) -> errors.BackendError:
+def _from_sdk(exc: Exception) -> errors.BackendError | None:
+    import openai  # noqa: PLC0415  it is loaded already
+
+    if isinstance(exc, openai.APIStatusError):
+        return map_response(exc.response, str(exc), exc.body)
+    if isinstance(exc, openai.APITimeoutError):
+        return _from_timeout(exc)
+    if isinstance(exc, openai.APIConnectionError):
+        return _from_connection(exc, exc.__cause__ or exc)
+    if isinstance(exc, openai.APIError):
+        return map_event(exc.body, _text_of(exc))
+    return errors.BackendError(_text_of(exc)) if isinstance(exc, openai.OpenAIError) else None
+
+
+def map_response(response: httpx2.Response, message: str, body: object) -> errors.BackendError:
+    """Return the error that a reply with a failure status means.
+
+    Args:
+        response: The reply; its body need not be read.
+        message: What to say when the body says nothing.
+        body: The decoded body: JSON, text or None.
+    """
     status = response.status_code
     text = _body_message(body) or message
     kind = _class_of(status, text)
@@ -89,8 +111,7 @@ def _class_of(status: int, text: str) -> type[errors.BackendError]:
     return errors.InvalidRequestError if status >= 400 else errors.BackendError
 
 
-def _from_connection(exc: Exception) -> errors.BackendError:
-    cause = exc.__cause__ if isinstance(exc, openai.APIConnectionError) and exc.__cause__ else exc
+def _from_connection(exc: Exception, cause: BaseException) -> errors.BackendError:
     where = _host_of(exc)
     if isinstance(cause, httpx2.RemoteProtocolError | httpx2.ReadError):
         return errors.UnreachableError(
@@ -102,16 +123,17 @@ def _from_connection(exc: Exception) -> errors.BackendError:
     )
 
 
-def _from_stream_event(exc: openai.APIError) -> errors.BackendError:
+def map_event(body: object, message: str) -> errors.BackendError:
     """Map an error that came as an event inside a stream, where the status was already 200."""
-    text = _body_message(exc.body) or _text_of(exc)
-    status = _status_in(exc.body)
+    text = _body_message(body) or message
+    status = _status_in(body)
     kind = _class_of(status or 500, text)
     return kind(text, status=status, help_message=HELP.get(kind, ""))
 
 
-def _timeout_message(exc: Exception) -> str:
-    return f"{_host_of(exc)} sent nothing for longer than the time-out"
+def _from_timeout(exc: Exception) -> errors.TimedOutError:
+    text = f"{_host_of(exc)} sent nothing for longer than the time-out"
+    return errors.TimedOutError(text, help_message=HELP[errors.TimedOutError])
 
 
 def _host_of(exc: Exception) -> str:

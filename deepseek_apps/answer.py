@@ -1,25 +1,28 @@
 """One question to a model as a stream of text deltas, the same whether the wire streams or not.
 
-Folds what arrives into an `Answer` while it passes, so an interrupted answer keeps what it has. It neither
-prints nor chooses a backend: the client given to it does that.
+Speaks to the backend's transport itself and not through the openai SDK, whose import alone would take a
+third of a second from every command. Folds what arrives into an `Answer` while it passes, so an interrupted
+answer keeps what it has. It neither prints nor chooses a backend: the client given to it does that.
 """
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from deepseek_apps.errors import UnreachableError, from_openai_error
+from deepseek_apps.backends.replies import check_status, default_model, error_in_stream, read_json
+from deepseek_apps.errors import DeepSeekAppsError, UnreachableError, from_openai_error
+from deepseek_apps.event_stream import read_events
+from deepseek_apps.settings import load_settings
 
 if TYPE_CHECKING:
-    from openai import Stream
-    from openai.types import CompletionUsage
-    from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
+    import httpx2
 
-    from deepseek_apps.client import DeepSeek
+    from deepseek_apps.backends import BackendClient
 
 __all__ = ["Answer", "AnswerStream", "Question", "TextDelta", "Usage"]
 
@@ -43,10 +46,6 @@ class Question:
     max_tokens: int | None = None
     seed: int | None = None
     stream: bool = True
-
-    def typed_messages(self) -> list[ChatCompletionMessageParam]:
-        """Return the messages under the SDK's type, which lacks reasoning_content."""
-        return cast("list[ChatCompletionMessageParam]", self.messages)
 
     def parameters(self) -> dict[str, Any]:
         """Return the sampling fields that were set, in wire form."""
@@ -118,22 +117,23 @@ class Answer:
 class AnswerStream:
     """Ask, then iterate over the deltas; `answer` grows as they pass.
 
-    Leaving the context (or calling close) before the end cancels the generation.
+    Leaving the context (or calling close) before the end cancels the generation. A request that fails
+    before its first delta is sent again as often as the settings say, unless it runs on this machine.
 
     Args:
-        client: Where to ask.
+        client: Where to ask; see `deepseek_apps.http_client`.
         question: What to ask.
 
     Raises:
         DeepSeekAppsError: While iterating: the request failed, or the stream broke off.
     """
 
-    def __init__(self, client: DeepSeek, question: Question) -> None:
-        self.answer = Answer(backend=client.backend_name, model=question.model or "")
+    def __init__(self, client: BackendClient, question: Question) -> None:
+        self.answer = Answer(backend=client.backend.name, model=question.model or "")
         self._client = client
         self._question = question
         self._started = 0.0
-        self._stream: Stream[ChatCompletionChunk] | None = None
+        self._response: httpx2.Response | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -145,64 +145,90 @@ class AnswerStream:
 
     def close(self) -> None:
         """Stop reading; the backend cancels what is still running. Idempotent."""
-        if self._stream is not None:
-            self._stream.close()
+        if self._response is not None:
+            self._response.close()
 
     def __iter__(self) -> Iterator[TextDelta]:
-        import httpx2  # noqa: PLC0415  lazy: the SDK and its HTTP library cost 0.6 s
-        import openai  # noqa: PLC0415
-
         self._started = time.perf_counter()
+        for delay in (*self._retry_delays(), None):
+            try:
+                yield from self._attempt()
+            except DeepSeekAppsError as error:
+                if delay is None or not error.retryable or self.answer.first_token_seconds is not None:
+                    raise
+                time.sleep(delay)
+            else:
+                return
+
+    def _retry_delays(self) -> list[float]:
+        # A local failure is not a lost packet: asking again would only generate twice.
+        count = 0 if self._client.backend.name == "local" else load_settings().max_retries
+        return [0.5 * 2**attempt * (1 + random.random() / 4) for attempt in range(count)]  # noqa: S311
+
+    def _attempt(self) -> Iterator[TextDelta]:
+        import httpx2  # noqa: PLC0415  the client has loaded it
+
         try:
             # A server may have to be asked for its default.
-            self.answer.model = self._question.model or self._client.default_model
+            self.answer.model = self._question.model or default_model(self._client)
+            self._response = self._send()
             yield from self._streamed() if self._question.stream else self._whole()
-        except (openai.OpenAIError, httpx2.HTTPError) as error:
+        except httpx2.HTTPError as error:
             raise from_openai_error(error) from error
+        finally:
+            self.close()
+
+    def _send(self) -> httpx2.Response:
+        body = {
+            "model": self._client.backend.model_name(self.answer.model),
+            "messages": self._question.messages,
+            "stream": self._question.stream,
+            **({"stream_options": {"include_usage": True}} if self._question.stream else {}),
+            **self._question.parameters(),
+        }
+        response = self._client.send(
+            self._client.build_request("POST", "chat/completions", json=body), stream=True
+        )
+        check_status(response)
+        return response
 
     def _whole(self) -> Iterator[TextDelta]:
-        completion = self._client.chat.completions.create(
-            model=self.answer.model,
-            messages=self._question.typed_messages(),
-            stream=False,
-            **self._question.parameters(),
-        )
-        self.answer.model = completion.model
-        self._note_usage(completion.usage)
-        choice = completion.choices[0]
-        yield from self._take(choice.message)
-        self.answer.finish_reason = choice.finish_reason
+        assert self._response is not None
+        self._response.read()
+        self._note(read_json(self._response))
+        yield from self._choices(read_json(self._response), "message")
 
     def _streamed(self) -> Iterator[TextDelta]:
-        self._stream = self._client.chat.completions.create(
-            model=self.answer.model,
-            messages=self._question.typed_messages(),
-            stream=True,
-            stream_options={"include_usage": True},
-            **self._question.parameters(),
-        )
-        for chunk in self._stream:
-            self.answer.model = chunk.model or self.answer.model
-            self._note_usage(chunk.usage)
-            for choice in chunk.choices[:1]:
-                yield from self._take(choice.delta)
-                self.answer.finish_reason = choice.finish_reason or self.answer.finish_reason
+        assert self._response is not None
+        for event in read_events(self._response.iter_lines()):
+            if "error" in event:
+                raise error_in_stream(event)
+            self._note(event)
+            yield from self._choices(event, "delta")
         if self.answer.finish_reason is None:
             raise UnreachableError(
                 "the answer broke off: the stream ended without a finish_reason",
                 help_message="Ask again; what arrived is above.",
             )
 
-    def _take(self, part: object) -> Iterator[TextDelta]:
-        # DeepSeek and most servers say reasoning_content, vLLM says reasoning; the SDK types neither.
-        reasoning = getattr(part, "reasoning_content", None) or getattr(part, "reasoning", None)
+    def _note(self, event: Mapping[str, Any]) -> None:
+        self.answer.model = event.get("model") or self.answer.model
+        self.answer.usage = event.get("usage") or self.answer.usage
+
+    def _choices(self, event: Mapping[str, Any], part: str) -> Iterator[TextDelta]:
+        for choice in (event.get("choices") or [])[:1]:
+            yield from self._take(choice.get(part) or {})
+            self.answer.finish_reason = choice.get("finish_reason") or self.answer.finish_reason
+
+    def _take(self, part: Mapping[str, Any]) -> Iterator[TextDelta]:
         self.answer.seconds = time.perf_counter() - self._started
-        if reasoning:
+        # DeepSeek and most servers say reasoning_content, vLLM says reasoning.
+        if reasoning := part.get("reasoning_content") or part.get("reasoning"):
             text = _valid_text(reasoning)
             self._note_first_token()
             self.answer.reasoning_content += text
             yield TextDelta("reasoning", text)
-        if content := getattr(part, "content", None):
+        if content := part.get("content"):
             text = _valid_text(content)
             self._note_first_token()
             self.answer.content += text
@@ -211,10 +237,6 @@ class AnswerStream:
     def _note_first_token(self) -> None:
         if self.answer.first_token_seconds is None:
             self.answer.first_token_seconds = self.answer.seconds
-
-    def _note_usage(self, usage: CompletionUsage | None) -> None:
-        if usage is not None:
-            self.answer.usage = usage.model_dump(exclude_none=True)
 
 
 def _valid_text(text: str) -> str:

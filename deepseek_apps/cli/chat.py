@@ -78,7 +78,7 @@ def chat(
                 sampling=sampling,
                 show=_shower(out, timeout=timeout, usage=usage),
             )
-            _talk(session, out, f"{client.backend_name} backend · conversation {conversation.id}")
+            _talk(session, out, f"{client.backend.name} backend · conversation {conversation.id}")
 
 
 def _choose(history: History, *, continue_latest: bool, conversation_id: str | None) -> Conversation:

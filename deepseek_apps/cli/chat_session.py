@@ -11,7 +11,7 @@ from deepseek_apps.cli.failure import UsageError
 from deepseek_apps.history import Conversation, History, Turn
 
 if TYPE_CHECKING:
-    from deepseek_apps.client import DeepSeek
+    from deepseek_apps.backends import BackendClient
 
 __all__ = ["ChatSession"]
 
@@ -30,7 +30,7 @@ class ChatSession:
     def __init__(
         self,
         *,
-        client: DeepSeek,
+        client: BackendClient,
         history: History,
         conversation: Conversation,
         sampling: Question,

@@ -86,7 +86,7 @@ def _backend(target: _Target) -> Check:
     from deepseek_apps.cli.session import connect  # noqa: PLC0415
 
     with connect(backend=target.backend, model=target.model, base_url=target.base_url) as client:
-        return Check(name="backend", status="ok", detail=client.backend_name)
+        return Check(name="backend", status="ok", detail=client.backend.name)
 
 
 def _model(target: _Target) -> Check:

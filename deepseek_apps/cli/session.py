@@ -8,24 +8,24 @@ from deepseek_apps.cli.prompt_input import check_text
 
 if TYPE_CHECKING:
     from deepseek_apps.answer import Answer
+    from deepseek_apps.backends import BackendClient
     from deepseek_apps.cli.options import BackendName
-    from deepseek_apps.client import DeepSeek
 
 __all__ = ["answer_notes", "connect", "hosted_models", "local_model_name", "system_messages"]
 
 
-def connect(*, backend: BackendName | None, model: str | None, base_url: str | None) -> DeepSeek:
+def connect(*, backend: BackendName | None, model: str | None, base_url: str | None) -> BackendClient:
     """Return a client; what is not given comes from the settings. Naming a server implies its backend.
 
     Raises:
         SettingsError: A setting cannot be used.
     """
-    from deepseek_apps.client import DeepSeek  # noqa: PLC0415  lazy: the SDK costs 0.6 s
+    from deepseek_apps.backends import http_client  # noqa: PLC0415  lazy: it loads httpx2
 
     given: dict[str, Any] = {"backend": backend, "model": model, "base_url": base_url}
     if base_url is not None and backend is None:
         given["backend"] = "server"
-    return DeepSeek(**{name: value for name, value in given.items() if value is not None})
+    return http_client(**{name: value for name, value in given.items() if value is not None})
 
 
 def local_model_name(model: str | None) -> str:

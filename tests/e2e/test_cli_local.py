@@ -51,7 +51,7 @@ def test_a_chat_reuses_the_prefix_it_has_computed() -> None:
     assert done.returncode == 0
     assert "Bob" in done.stdout.splitlines()[-1]
     hits = [int(count) for count in re.findall(r"\((\d+) cached\)", done.stderr)]
-    assert hits[1] > hits[0] == 0
+    assert hits[1] > hits[0]  # the first finds at most the opening that every conversation shares
 
 
 def test_ctrl_c_stops_a_generation() -> None:

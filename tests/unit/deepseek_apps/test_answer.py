@@ -6,15 +6,15 @@ import pytest
 from scripted_server import USAGE, Reply, scripted_server
 
 from deepseek_apps.answer import AnswerStream, Question, TextDelta, Usage
-from deepseek_apps.client import DeepSeek
-from deepseek_apps.errors import ContextOverflowError, UnreachableError
+from deepseek_apps.backends import BackendClient, http_client
+from deepseek_apps.errors import BackendError, ContextOverflowError, UnreachableError
 
 HELLO = [{"role": "user", "content": "Hi"}]
 THINKING = Reply(reasoning=["Let me ", "see."], content=["你", "好", "\ud800!"])
 
 
-def client(url: str) -> DeepSeek:
-    return DeepSeek(backend="server", base_url=url, model="scripted", max_retries=0)
+def client(url: str) -> BackendClient:
+    return http_client("server", base_url=url, model="scripted")
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -75,3 +75,33 @@ def test_usage_reads_both_cache_spellings() -> None:
         {"prompt_tokens": 9, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 8}}
     )
     assert deepseek == openai == Usage(prompt_tokens=9, completion_tokens=1, prompt_cache_hit_tokens=8)
+
+
+@pytest.mark.parametrize(("status", "times"), [(503, 3), (429, 3), (402, 1), (400, 1)])
+def test_only_what_may_pass_is_sent_again(status: int, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    failures = [Reply(status=status, error="no")] * 3
+    with scripted_server(*failures) as server, client(server.url) as asked:
+        with pytest.raises(BackendError):
+            list(AnswerStream(asked, Question(messages=HELLO)))
+        assert len(server.requests) == times
+
+
+def test_a_second_try_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with scripted_server(Reply(status=500, error="no")) as server, client(server.url) as asked:
+        answers = AnswerStream(asked, Question(messages=HELLO))
+        assert "".join(delta.text for delta in answers) == "Hello."
+
+
+def test_what_was_shown_is_not_asked_for_twice() -> None:
+    with scripted_server(Reply(content=["half"], finish_reason=None)) as server, client(server.url) as asked:
+        with pytest.raises(UnreachableError):
+            list(AnswerStream(asked, Question(messages=HELLO)))
+        assert len(server.requests) == 1
+
+
+def test_a_server_without_a_configured_model_is_asked_for_one() -> None:
+    with scripted_server() as server, http_client("server", base_url=server.url) as asked:
+        list(AnswerStream(asked, Question(messages=HELLO)))
+        assert server.requests[0]["model"] == "scripted"

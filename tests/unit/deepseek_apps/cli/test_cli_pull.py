@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -55,11 +54,10 @@ def test_an_interrupted_pull_says_how_to_go_on(hub) -> None:
         env=environment,
     )
     assert hub.sent.wait(20)
-    time.sleep(0.5)
+    assert any("10 % of 491 MB" in line for line in process.stderr)  # blocks until the line is there
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, "")
-    assert "10 % of 491 MB" in err
     assert "run again to resume: deepseek-apps models pull starter-small" in err
     listed = subprocess.run([*COMMAND, "list", "--json"], capture_output=True, check=True).stdout
     assert [row["state"] for row in json.loads(listed)] == ["absent", "partial"]
