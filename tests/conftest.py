@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local_backend.errors import LocalBackendError
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C as usual: a background job of a shell ignores it, and so would the processes under test."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
