@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from local_backend.config import EngineConfig
 from local_backend.errors import CheckpointError
-from local_backend.families.model_text import load_model_text, remembered_opening
+from local_backend.families.model_text import load_model_text
 from local_backend.families.registry import Family
 from local_backend.families.tokenizer import Tokenizer
 from local_backend.sampling_params import SamplingDefaults, SamplingParams
@@ -131,18 +131,10 @@ class LocalEngine:
             ConfigError: The context does not fit max_kv_bytes.
         """
         path = resolve_model(model)
-        digest, config = source_hash(path), config or EngineConfig()
-        defaults = _sampling_defaults(path)
-        opening = remembered_opening(digest)
-        # A first load fails on a bad tokenizer before it packs; later ones read it while the engine warms up.
-        text = load_model_text(path, digest) if opening is None else None
-        worker = _start_engine(path, digest, config, progress)
-        try:
-            _warm_up(worker, opening or [], config.block_size)
-            text = text or load_model_text(path, digest)
-        except BaseException:
-            worker.close()
-            raise
+        digest, defaults = source_hash(path), _sampling_defaults(path)
+        # Text first: a bad tokenizer is reported before the weights are packed.
+        text = load_model_text(path, digest)
+        worker = _start_engine(path, digest, config or EngineConfig(), progress)
         named = isinstance(model, str) and not Path(model).exists()
         return cls(str(model) if named else path.stem, text.tokenizer, text.family, worker, defaults)
 
@@ -187,13 +179,6 @@ def _sampling_defaults(path: Path) -> SamplingDefaults:
         known = {field.name for field in fields(SamplingDefaults)} & values.keys()
         return SamplingDefaults(**{name: values[name] for name in known if values[name] is not None})
     return next((row.sampling for row in catalogue() if model_path(row) == path), SamplingDefaults())
-
-
-def _warm_up(worker: EngineWorker, opening: list[int], block_size: int) -> None:
-    """Compute the blocks that every conversation begins with, in the engine thread, and return at once."""
-    whole = len(opening) // block_size * block_size
-    if whole:
-        worker.submit(opening[:whole], SamplingParams(temperature=0, max_tokens=1))
 
 
 def _start_engine(
