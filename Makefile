@@ -57,7 +57,7 @@ types: $(VENV)/.installed-dev
 
 imports: $(VENV)/.installed-dev
 	@echo "== lint-imports"
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 unit: $(VENV)/.installed-dev
 	@echo "== pytest"
