@@ -13,13 +13,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import torch
+from local_backend.kernels.threads import settle_thread_waiting
+
+settle_thread_waiting()
+
+import torch  # noqa: E402 - after the line above, which torch reads once
 
 PROMPT_TOKENS = 512
 DECODE_TOKENS = 48
@@ -37,6 +42,7 @@ def run():
     for i in range(decode): llama.eval([ids[i]])
     return {"prefill": prefill, "decode": decode / (time.perf_counter() - start)}
 run()
+print("ready", flush=True)
 for line in sys.stdin: print(json.dumps(run()), flush=True)
 """
 
@@ -128,6 +134,7 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
     if args.peer_python:
         peer_args = [str(path), str(args.threads), str(PROMPT_TOKENS), str(DECODE_TOKENS)]
         peer = _spawn([args.peer_python, "-c", PEER_PROGRAM, *peer_args])
+        _line(peer)  # loaded and warm: nobody else runs while one is measured
     rounds: dict[str, list[dict[str, float]]] = {"ours": [], "llama.cpp": []}
     bandwidth = []
     for _ in range(args.rounds):
@@ -176,7 +183,11 @@ def table(result: dict[str, object]) -> str:
 
 
 def _spawn(command: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    # Each settles its threads for itself; the peer keeps its own defaults.
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
 
 
 def _line(process: subprocess.Popen[str]) -> str:

@@ -6,8 +6,6 @@ This file is the only place that holds both ends of the text. It knows nothing o
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -18,6 +16,7 @@ from local_backend.errors import CheckpointError
 from local_backend.families.model_text import load_model_text
 from local_backend.families.registry import Family
 from local_backend.families.tokenizer import Tokenizer
+from local_backend.kernels.threads import settle_thread_waiting
 from local_backend.sampling_params import SamplingDefaults, SamplingParams
 from local_backend.sequence import SequenceOutput, TokenConstraint
 from local_backend.store.catalog import catalogue, model_path, resolve_model
@@ -184,10 +183,7 @@ def _sampling_defaults(path: Path) -> SamplingDefaults:
 def _start_engine(
     path: Path, digest: str, config: EngineConfig, progress: LoadProgress | None
 ) -> EngineWorker:
-    if "torch" not in sys.modules:
-        # OpenMP threads that spin between operations starve whenever anything else runs on this machine:
-        # with both cores busy, 3 tokens/s instead of 1. Sleeping early costs nothing measurable when idle.
-        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    settle_thread_waiting()
     import torch  # noqa: PLC0415 - takes more than a second
 
     from local_backend.engine.engine import Engine  # noqa: PLC0415

@@ -50,7 +50,7 @@ class ReferenceKernels:
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """Root-mean-square norm in float32."""
-        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+        return (x * x.square().mean(-1, keepdim=True).add_(eps).rsqrt_()).mul_(weight)
 
     def silu_and_mul(self, gate: Tensor, up: Tensor) -> Tensor:
         """SwiGLU's elementwise part."""

@@ -16,7 +16,7 @@ from local_backend.kernels.reference import ReferenceKernels
 
 REFERENCE = ReferenceKernels()
 SHAPES = [(64, 32), (192, 64), (96, 160), (130, 96), (1, 32), (640, 2048)]
-TOKENS = [1, 2, MAX_INT4PACK_ROWS, MAX_INT4PACK_ROWS + 1, 70]
+TOKENS = [1, 2, *MAX_INT4PACK_ROWS.values(), *(limit + 1 for limit in MAX_INT4PACK_ROWS.values()), 70]
 
 
 def native_block_rows() -> int:
@@ -110,7 +110,7 @@ def test_packing_in_chunks_gives_the_same_bytes(rows: int, scheme: str) -> None:
 def test_both_block_heights_pack_and_unpack(block_rows: int) -> None:
     """The layout of the other instruction set, read back without its operator."""
     kernels = Int4PackKernels(block_rows, "float32", REFERENCE)
-    x = torch.randn(MAX_INT4PACK_ROWS + 1, 64, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(max(MAX_INT4PACK_ROWS.values()) + 1, 64, generator=torch.Generator().manual_seed(1))
     for scheme in ("int4", "int8"):
         weight = random_weight(192, 64, scheme, minimum=True)
         assert relative_error(kernels.linear(x, kernels.pack(weight)), x @ weight.dequantize().t()) < 0.005
