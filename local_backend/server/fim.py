@@ -54,7 +54,7 @@ def answer_fim(body: bytes, models: ModelPool, fail: Callable[[Exception], Respo
     try:
         prompt = engine.family.fim(prefix, suffix)
     except UnsupportedModelError as error:  # the model is sound; it is this route that it cannot serve
-        raise invalid_request(f"{error} {error.help_message}".strip()) from None
+        raise invalid_request(f"{error}. {error.help_message}") from None
     room = engine.max_model_len - len(prompt)
     if room < (max_tokens or 1):
         raise context_overflow(engine.max_model_len, len(prompt), max_tokens or 1)

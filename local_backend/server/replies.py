@@ -63,7 +63,7 @@ def error_reply(error: Exception, trace_id: str) -> Response:
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
     # Clients recognise an overflow by its sentence, so nothing is added to that one.
     advice = "" if isinstance(error, RequestTooLongError) else error.help_message
-    text = " ".join(part for part in (str(error), advice) if part)
+    text = f"{str(error).rstrip('.')}. {advice}" if advice else str(error)
     return _json_error(status, text, "invalid_request_error" if status < 500 else "server_error")
 
 
