@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from local_backend.config import KernelChoice
     from local_backend.models.dense import DenseModel
 
-TEXT = Path(__file__).with_name("data") / "mixed.txt"
+TEXT = Path(__file__).parent / "data" / "mixed.txt"
 WINDOW = 512
 FEW_ROWS = 16
 SLOW_STRIDE = 4  # the slow ways are held against the oracle on every fourth window
@@ -60,8 +60,8 @@ def main() -> None:
     parser.add_argument("--oracle-of", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.oracle_of:
-        path, ids_file = map(Path, options.oracle_of)
-        print(json.dumps(transformers_log_likelihoods(path, json.loads(ids_file.read_text()))))
+        path, ids = Path(options.oracle_of[0]), json.loads(Path(options.oracle_of[1]).read_text())
+        print(json.dumps(transformers_log_likelihoods(path, ids)))
         return
 
     from local_backend.store.catalog import resolve_model
@@ -144,8 +144,8 @@ def transformers_log_likelihoods(path: Path, windows: list[list[int]]) -> list[f
     """Predict every window with transformers on the dequantised weights."""
     import torch
 
-    model = transformers_model(path)
     with torch.inference_mode():
+        model = transformers_model(path)
         return [sum_of_predicted(model(torch.tensor([ids])).logits[0], ids) for ids in windows]
 
 
@@ -216,8 +216,7 @@ def window_logits(model: DenseModel, pool: object, ids: list[int], chunk: int) -
     from local_backend.layers.forward_context import ForwardContext, Segment
     from local_backend.layers.rope import rotary_table
 
-    rotary = rotary_table(model.config, WINDOW)
-    pieces = []
+    rotary, pieces = rotary_table(model.config, WINDOW), []
     for start in range(0, len(ids), chunk):
         stop = min(start + chunk, len(ids))
         positions = torch.arange(start, stop)
