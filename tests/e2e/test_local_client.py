@@ -45,6 +45,8 @@ def local() -> DeepSeek:
 
 def test_the_stream_folds_to_the_whole_answer() -> None:
     with local() as client:
+        # Once before: what is in the prefix cache is not computed again, and rounding differs with the pieces.
+        client.chat.completions.create(**ASK)
         whole = client.chat.completions.create(**ASK)
         chunks = list(client.chat.completions.create(**ASK, stream=True))
     assert "Paris" in (whole.choices[0].message.content or "")
