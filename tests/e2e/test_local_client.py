@@ -45,7 +45,7 @@ def local() -> DeepSeek:
 
 def test_the_stream_folds_to_the_whole_answer() -> None:
     with local() as client:
-        # Once before: what is in the prefix cache is not computed again, and rounding differs with the pieces.
+        # Once before: what is in the prefix cache is not computed again, and pieces differ in rounding.
         client.chat.completions.create(**ASK)
         whole = client.chat.completions.create(**ASK)
         chunks = list(client.chat.completions.create(**ASK, stream=True))
