@@ -1,1 +1,1 @@
-"""TODO."""
+"""Applications over deepseek_apps; none yet."""

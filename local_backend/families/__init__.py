@@ -1,1 +1,1 @@
-"""TODO."""
+"""Prompt families: tokenizers, chat templates and tool markup; text to ids and back."""

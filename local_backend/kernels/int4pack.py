@@ -205,9 +205,9 @@ def _scale_and_zero(scale: Tensor, zero: Tensor) -> Tensor:
 
 def _row_scale(weight: QuantizedTensor) -> Tensor:
     """Return (rows,) float32 so that every number of a row is at most 127 of it, rounding included."""
-    lowest, highest = (0, 15) if weight.scheme == "int4" else (-128, 127)
-    extremes = torch.maximum(
-        (weight.offset + lowest * weight.scale).abs(), (weight.offset + highest * weight.scale).abs()
-    )
+    # By the codes that occur: five-bit types use an eighth of int8's range.
+    grouped = weight.q.view(weight.scale.shape[0], -1, GROUP_SIZE)
+    lowest, highest = (weight.offset + weight.scale * code.float() for code in torch.aminmax(grouped, dim=-1))
+    extremes = torch.maximum(lowest.abs(), highest.abs())
     # 1/64: the stored scale and zero are rounded to bfloat16, each by at most 1/256 of the extreme.
     return (extremes.amax(dim=1) * (1 + 1 / 64) / 127).clamp_min(torch.finfo(torch.float32).tiny)

@@ -25,7 +25,7 @@ from local_backend.store.paths import packed_dir
 
 __all__ = ["WEIGHTS_FILE", "PackedModel", "load_or_pack", "pack_checkpoint", "packed_name"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 WEIGHTS_FILE = "weights.safetensors"
 PackProgress = Callable[[int, int], None]
 
