@@ -221,7 +221,6 @@ def window_logits(model: DenseModel, pool: object, ids: list[int], chunk: int) -
         stop = min(start + chunk, len(ids))
         positions = torch.arange(start, stop)
         ctx = ForwardContext(
-            positions=positions,
             rotary=rotary[positions],
             slot_mapping=(start, stop),
             segments=(Segment(start=0, end=stop - start, context_len=stop, slots=(0, stop)),),

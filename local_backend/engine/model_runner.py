@@ -47,10 +47,8 @@ class ModelRunner:
             slots.extend(self._slots(item, start, stop))
             if item.samples:
                 sampled.append(len(ids) - 1)
-        position_ids = torch.tensor(positions)
         ctx = ForwardContext(
-            positions=position_ids,
-            rotary=self._rotary[position_ids],
+            rotary=self._rotary[torch.tensor(positions)],
             slot_mapping=_as_range(slots),
             segments=tuple(segments),
             sampled_rows=torch.tensor(sampled, dtype=torch.int64),

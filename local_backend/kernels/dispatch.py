@@ -39,8 +39,7 @@ def _layout_matches(block_rows: int) -> bool:
 def _fastest_gemm() -> Gemm:
     """Arithmetic that this CPU multiplies fastest; float32 where nothing better is known.
 
-    On two cores in GFLOP/s (benchmarks/kernels.py), int8 counted with both activation terms:
-    Sapphire Rapids without AMX float32 300, bfloat16 165, int8 650; Zen 5 float32 190, bfloat16 650,
-    int8 900.
+    Measured on two Sapphire Rapids cores without AMX, in GFLOP/s (benchmarks/kernels.py): float32 300,
+    bfloat16 165, int8 with both activation terms 650. Not measured on other CPUs with VNNI.
     """
     return "int8" if torch.cpu._is_vnni_supported() else "float32"

@@ -44,7 +44,6 @@ class ForwardContext:
     """The batch around one forward pass.
 
     Attributes:
-        positions: (num_tokens,) int64, absolute.
         rotary: (num_tokens, 1, head_dim / 2) complex64, e^(i * position * frequency).
         slot_mapping: Where each row's key and value go: consecutive (first, past the last), or (num_tokens,).
         segments: One per sequence, in row order.
@@ -53,7 +52,6 @@ class ForwardContext:
         aborted: Polled between layers; True ends the pass early with ForwardAborted.
     """
 
-    positions: Tensor
     rotary: Tensor
     slot_mapping: tuple[int, int] | Tensor
     segments: tuple[Segment, ...]
