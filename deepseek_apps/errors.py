@@ -5,6 +5,10 @@ of them into this tree. Importing this module loads nothing but the standard lib
 
 DeepSeekAppsError              exit 1
   ├─ SettingsError             exit 2    an argument, variable or config file is wrong (yours to fix)
+  ├─ BudgetExceededError       exit 4    the call would cost more than the budget leaves; it was not made
+  ├─ OutputError               exit 1    the answer is complete but unusable
+  │    ├─ ToolArgumentsInvalidError       arguments of a tool call do not fit its schema
+  │    └─ StructuredOutputInvalidError    the answer does not fit the schema, after one repair
   └─ BackendError              exit 1    a backend refused, failed or could not be reached
        ├─ AuthenticationError       3    401, 403, or no key at all
        ├─ InsufficientBalanceError  4    402
@@ -24,15 +28,19 @@ from typing import ClassVar
 __all__ = [
     "AuthenticationError",
     "BackendError",
+    "BudgetExceededError",
     "ContextOverflowError",
     "DeepSeekAppsError",
     "InsufficientBalanceError",
     "InvalidRequestError",
     "NotFoundError",
+    "OutputError",
     "OverloadedError",
     "RateLimitedError",
     "SettingsError",
+    "StructuredOutputInvalidError",
     "TimedOutError",
+    "ToolArgumentsInvalidError",
     "UnreachableError",
     "from_openai_error",
 ]
@@ -59,6 +67,32 @@ class SettingsError(DeepSeekAppsError):
     """An argument, an environment variable or the config file has a value we cannot use."""
 
     exit_code = 2
+
+
+class BudgetExceededError(DeepSeekAppsError):
+    """A call was stopped before it was made, because it could cost more than its budget leaves."""
+
+    exit_code = 4
+
+
+class OutputError(DeepSeekAppsError):
+    """The model's answer is complete and cannot be used as it was asked for.
+
+    Attributes:
+        output: The answer's text, as it came.
+    """
+
+    def __init__(self, message: str, *, output: str = "", help_message: str = "") -> None:
+        super().__init__(message, help_message=help_message)
+        self.output = output
+
+
+class ToolArgumentsInvalidError(OutputError):
+    """The arguments of a tool call are no JSON object, or do not fit the tool's schema."""
+
+
+class StructuredOutputInvalidError(OutputError):
+    """The answer does not fit the schema that was asked for, and one round of repair did not help."""
 
 
 class BackendError(DeepSeekAppsError):
