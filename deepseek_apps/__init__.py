@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from deepseek_apps.backends import async_http_client, http_client
+    from deepseek_apps.backend_client import async_http_client, http_client
     from deepseek_apps.client import AsyncDeepSeek, DeepSeek
     from deepseek_apps.errors import BackendError, DeepSeekAppsError, SettingsError, from_openai_error
     from deepseek_apps.settings import Settings, load_settings
@@ -40,9 +40,9 @@ _HOME = {
     "DeepSeekAppsError": "errors",
     "Settings": "settings",
     "SettingsError": "errors",
-    "async_http_client": "backends",
+    "async_http_client": "backend_client",
     "from_openai_error": "errors",
-    "http_client": "backends",
+    "http_client": "backend_client",
     "load_settings": "settings",
 }
 

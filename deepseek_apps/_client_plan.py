@@ -14,14 +14,8 @@ import openai
 from openai import NotGiven
 from pydantic import SecretStr
 
-from deepseek_apps.backends import (
-    PLACEHOLDER_KEY,
-    AsyncBackendClient,
-    Backend,
-    BackendClient,
-    select_backend,
-    timeout_of,
-)
+from deepseek_apps.backend_client import AsyncBackendClient, BackendClient, timeout_of
+from deepseek_apps.backends import PLACEHOLDER_KEY, Backend, select_backend
 from deepseek_apps.errors import NotFoundError, SettingsError
 from deepseek_apps.settings import BackendChoice, load_settings
 

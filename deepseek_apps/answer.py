@@ -22,7 +22,7 @@ from deepseek_apps.settings import load_settings
 if TYPE_CHECKING:
     import httpx2
 
-    from deepseek_apps.backends import BackendClient
+    from deepseek_apps.backend_client import BackendClient
 
 __all__ = ["Answer", "AnswerStream", "Question", "TextDelta", "Usage"]
 

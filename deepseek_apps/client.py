@@ -22,7 +22,8 @@ from deepseek_apps._client_plan import (
     forget_openai_environment,
     plan_client,
 )
-from deepseek_apps.backends import PLACEHOLDER_KEY, AsyncBackendClient, BackendClient, BackendName
+from deepseek_apps.backend_client import AsyncBackendClient, BackendClient
+from deepseek_apps.backends import PLACEHOLDER_KEY, BackendName
 from deepseek_apps.errors import SettingsError, from_openai_error
 from deepseek_apps.settings import BackendChoice
 

@@ -11,7 +11,7 @@ from deepseek_apps.errors import BackendError, NotFoundError, UnreachableError
 if TYPE_CHECKING:
     import httpx2
 
-    from deepseek_apps.backends.http import BackendClient
+    from deepseek_apps.backend_client import BackendClient
 
 __all__ = ["check_status", "default_model", "error_in_stream", "read_json"]
 

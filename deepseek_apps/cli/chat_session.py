@@ -11,7 +11,7 @@ from deepseek_apps.cli.failure import UsageError
 from deepseek_apps.history import Conversation, History, Turn
 
 if TYPE_CHECKING:
-    from deepseek_apps.backends import BackendClient
+    from deepseek_apps.backend_client import BackendClient
 
 __all__ = ["ChatSession"]
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from deepseek_apps.answer import Answer
-    from deepseek_apps.backends import BackendClient
+    from deepseek_apps.backend_client import BackendClient
     from deepseek_apps.cli.options import BackendName, CacheDtypeName, QuantizationName
     from local_backend.config import EngineConfig
 
@@ -40,7 +40,7 @@ def connect(
     Raises:
         SettingsError: A setting cannot be used.
     """
-    from deepseek_apps.backends import http_client  # noqa: PLC0415  lazy: it loads httpx2
+    from deepseek_apps.backend_client import http_client  # noqa: PLC0415  lazy: it loads httpx2
 
     given: dict[str, Any] = {"backend": backend, "model": model, "base_url": base_url}
     if base_url is not None and backend is None:

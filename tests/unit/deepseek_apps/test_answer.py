@@ -6,7 +6,7 @@ import pytest
 from scripted_server import USAGE, Reply, scripted_server
 
 from deepseek_apps.answer import AnswerStream, Question, TextDelta, Usage
-from deepseek_apps.backends import BackendClient, http_client
+from deepseek_apps.backend_client import BackendClient, http_client
 from deepseek_apps.errors import BackendError, ContextOverflowError, UnreachableError
 
 HELLO = [{"role": "user", "content": "Hi"}]

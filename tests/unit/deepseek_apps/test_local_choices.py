@@ -7,7 +7,8 @@ from typing import get_args
 import pytest
 
 from deepseek_apps import settings as ours
-from deepseek_apps.backends import LocalBackend, http_client, select_backend
+from deepseek_apps.backend_client import http_client
+from deepseek_apps.backends import LocalBackend, select_backend
 from deepseek_apps.backends._engines import WantedModel
 from deepseek_apps.cli import options
 from deepseek_apps.errors import SettingsError
