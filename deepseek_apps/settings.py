@@ -11,28 +11,40 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as VariableError
 
 from deepseek_apps._config_file import read_config, write_config_value
+from deepseek_apps._server_settings import (
+    NAME,
+    Addresses,
+    BackendChoice,
+    CheckedBackend,
+    ServerPrice,
+    ServerSettings,
+    check_base_url,
+    split_addresses,
+)
 from deepseek_apps.errors import SettingsError
 
 __all__ = [
     "BackendChoice",
     "CacheDtype",
     "Quantization",
+    "ServerPrice",
+    "ServerSettings",
     "Settings",
     "check_base_url",
     "config_path",
     "describe",
     "load_settings",
     "save_setting",
+    "split_addresses",
 ]
 
-BackendChoice = Literal["auto", "hosted", "local", "server"]
 # What the embedded engine knows by these names; a test holds them to local_backend.config, which is optional.
 Quantization = Literal["auto", "none", "int8", "int4"]
 CacheDtype = Literal["auto", "float32", "bfloat16", "int8", "int6"]
@@ -45,33 +57,41 @@ class _Fields(BaseModel):
 
     model_config = ConfigDict(str_strip_whitespace=True, hide_input_in_errors=True)
 
-    backend: BackendChoice = "auto"
+    backend: CheckedBackend = "auto"
     model: str | None = Field(default=None, min_length=1)
     api_key: SecretStr | None = Field(default=None, validation_alias=SECRET_VARIABLES["api_key"])
-    base_url: str | None = None
+    base_url: Addresses | None = None
     server_api_key: SecretStr | None = None
+    servers: dict[str, ServerSettings] = Field(default_factory=dict)
     timeout: float = Field(default=600.0, gt=0, allow_inf_nan=False)
+    deadline: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     max_retries: int = Field(default=2, ge=0, le=10)
     quantization: Quantization = "auto"
     cache_dtype: CacheDtype = "auto"
 
-    @field_validator("base_url")
+    @field_validator("servers")
     @classmethod
-    def _check_base_url(cls, value: str | None) -> str | None:
-        return None if value is None else check_base_url(value)
+    def _check_names(cls, servers: dict[str, ServerSettings]) -> dict[str, ServerSettings]:
+        for name in servers:
+            if not NAME.fullmatch(name):
+                raise ValueError(f"{name!r}: expected letters, digits, dot, dash and underscore")
+        return servers
 
 
 class Settings(_Fields, BaseSettings):
     """Everything a client needs to know; build it with `load_settings`.
 
     Attributes:
-        backend: Who answers. `auto`: the server if base_url is set, else hosted if there is a DeepSeek key,
-            else local.
+        backend: Who answers: hosted, local, server (of base_url, or the only one in the file), server:NAME,
+            or who may: `auto` prefers a server, then hosted if there is a DeepSeek key, then local;
+            `cheapest` prefers whom this very request costs least; `private` stays on this machine.
         model: Model name; None is the backend's own default.
         api_key: Key for DeepSeek's hosted API, from DEEPSEEK_API_KEY. Never taken from OPENAI_API_KEY.
-        base_url: Address of an OpenAI-compatible server, for the `server` backend.
+        base_url: Address of an OpenAI-compatible server; several, with commas between, are replicas of one.
         server_api_key: Key for that server, from DEEPSEEK_APPS_SERVER_API_KEY.
+        servers: More servers, by name: the file's `[servers.NAME]` tables.
         timeout: Seconds to wait for the next byte.
+        deadline: Seconds a whole call may take; None is no limit.
         max_retries: How often a failed request is sent again.
         quantization: Weights of the local backend: `auto` is what fits memory; see EngineConfig.
         cache_dtype: The local backend's cache; int8 and int6 need latent attention (DeepSeek-V2 and later).
@@ -126,6 +146,10 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(**arguments)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
         raise _from_validation(error, given) from None
+    except VariableError as error:  # a table in a variable has to be JSON
+        raise SettingsError(
+            str(error), help_message=f"Write [servers.NAME] tables in {config_path()} instead."
+        ) from None
 
 
 def save_setting(key: str, value: str | int | float) -> Path:
@@ -145,6 +169,7 @@ def save_setting(key: str, value: str | int | float) -> Path:
     _refuse_unusable_key(key, where="for the config file")
     try:
         clean = getattr(_Fields.model_validate({key: value}), key)
+        assert isinstance(clean, str | int | float), "tables are refused by their type"
     except ValidationError as error:
         raise _from_validation(error, {key: value}) from None
     write_config_value(path, key, clean)
@@ -154,20 +179,6 @@ def save_setting(key: str, value: str | int | float) -> Path:
 def describe(settings: Settings) -> dict[str, str]:
     """Return every field as text for people; a key shows at most its last four characters."""
     return {key: _display(getattr(settings, key)) for key in Settings.model_fields}
-
-
-def check_base_url(url: str) -> str:
-    """Return an http(s) address without its trailing slash.
-
-    Raises:
-        ValueError: It has no host, another scheme, or credentials in it.
-    """
-    parts = urlsplit(url.strip())
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("expected an address such as http://127.0.0.1:8000/v1")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("expected an address without credentials, query or fragment")
-    return url.strip().rstrip("/")
 
 
 def _refuse_unusable_key(key: str, *, where: str) -> None:
@@ -205,11 +216,15 @@ def _from_validation(error: ValidationError, given: dict[str, object]) -> Settin
         origin, value = f"the environment variable {variable}", os.environ[variable]
     else:
         origin, value = str(config_path()), read_config(config_path()).get(key)
-    return SettingsError(f"{key}={value!r}: {problem}", help_message=f"Change {key} in {origin}.")
+    inner = ".".join(str(part) for part in detail["loc"])
+    shown = f"{key}={value!r}" if inner == key and key != "servers" else inner
+    return SettingsError(f"{shown}: {problem}", help_message=f"Change {key} in {origin}.")
 
 
 def _display(value: object) -> str:
     if isinstance(value, SecretStr):
         secret = value.get_secret_value()
         return f"****{secret[-4:]}" if len(secret) >= 16 else "****"
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {row}" for name, row in value.items()) or "none"
     return "not set" if value is None else str(value)

@@ -79,6 +79,24 @@ class LocalBackend(Backend):
         """Return an asynchronous transport to the shared engine, which is loaded by the first request."""
         return AsyncLocalTransport(self._handler())
 
+    def is_pulled(self) -> bool:
+        """Whether the model is on this machine, so that answering needs no download."""
+        from local_backend.errors import LocalBackendError  # noqa: PLC0415  an optional package
+        from local_backend.store.catalog import resolve_model  # noqa: PLC0415
+
+        try:
+            resolve_model(self.default_model or catalogue().default_local_model)
+        except LocalBackendError:
+            return False
+        return True
+
+    def context(self) -> int | None:
+        """Return the model's longest prompt and answer in tokens; None for a checkpoint named by its path."""
+        from local_backend.store.catalog import catalogue as local_models  # noqa: PLC0415  as above
+
+        model = self.default_model or catalogue().default_local_model
+        return next((row.context for row in local_models() if row.id == model), None)
+
     def _handler(self) -> Handler:
         require_local_extras()
         model = self.default_model or catalogue().default_local_model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
@@ -22,12 +22,27 @@ __all__ = [
     "TemperatureOption",
     "TimeoutOption",
     "UsageOption",
+    "complete_backend",
     "complete_model",
 ]
 
-BackendName = Literal["auto", "hosted", "local", "server"]
+# A policy, a backend, or server:NAME; `deepseek_apps.settings` decides, but is slow to load.
+BackendName: TypeAlias = str
+BACKENDS = ("auto", "hosted", "local", "server", "cheapest", "private")
 QuantizationName = Literal["auto", "none", "int8", "int4"]
 CacheDtypeName = Literal["auto", "float32", "bfloat16", "int8", "int6"]
+
+
+def complete_backend(incomplete: str) -> list[str]:
+    """Return the backends and policies that start with incomplete, the config file's servers among them."""
+    from deepseek_apps.errors import SettingsError  # noqa: PLC0415  lazy: only the shell asks for this
+    from deepseek_apps.settings import load_settings  # noqa: PLC0415
+
+    try:
+        servers = [f"server:{name}" for name in load_settings().servers]
+    except SettingsError:
+        servers = []
+    return [name for name in (*BACKENDS, *servers) if name.startswith(incomplete)]
 
 
 def complete_model(incomplete: str) -> list[tuple[str, str]]:
@@ -44,9 +59,12 @@ BackendOption = Annotated[
     typer.Option(
         "--backend",
         "-b",
-        help="Where to ask: local (this machine), hosted (api.deepseek.com), server (--base-url), or auto:"
+        help="Where to ask: local (this machine), hosted (api.deepseek.com), server (--base-url),"
+        " server:NAME (of the config file), cheapest, private (nothing leaves this machine), or auto:"
         " server if a URL is set, hosted if there is a key, else local.",
+        metavar="NAME",
         show_default="the setting, else auto",
+        autocompletion=complete_backend,
     ),
 ]
 ModelOption = Annotated[
