@@ -1,89 +1,25 @@
-"""Reads models.toml and prices.toml into frozen rows. Which facts hold is data; there is no model name here.
+"""DeepSeek's hosted models and the names they go by. Which facts hold is data; there is no model name here.
 
-Models that run on this machine have their own catalogue in local_backend.
+Rows of the user's catalog.toml add to the package's own or take their place. Models that run on this machine
+have their own catalogue in local_backend.
 """
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from functools import cache
-from importlib import resources
-from typing import Any, Literal
 
+from deepseek_apps.catalog._files import Version, own_file, parse_rows, user_tables, user_version
+from deepseek_apps.catalog.rows import HostedModel, Limit, ModelAlias, RetiredName
 from deepseek_apps.errors import SettingsError
 
-__all__ = [
-    "Catalogue",
-    "HostedModel",
-    "Price",
-    "Prices",
-    "RetiredName",
-    "canonical_name",
-    "catalogue",
-    "prices",
-]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostedModel:
-    """A model of DeepSeek's API.
-
-    Attributes:
-        id: Name on the wire.
-        checkpoint: The published weights behind it.
-        context: Longest prompt plus answer, in tokens.
-        max_output: Largest max_tokens.
-        thinking: Whether it can think before it answers.
-        images: Whether it sees images; where not, the API drops them silently.
-        date: When these facts were read, from `source`.
-    """
-
-    id: str
-    checkpoint: str
-    context: int
-    max_output: int
-    thinking: bool
-    images: bool
-    date: date
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetiredName:
-    """A model name that is never sent, and what says the same today."""
-
-    name: str
-    model: str
-    thinking: Literal["enabled", "disabled"]
-    date: date
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
-    """Per million tokens: prompt tokens found in the cache, not found, and generated."""
-
-    hit: float
-    miss: float
-    output: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prices:
-    """What one model costs in one currency, in and out of peak hours."""
-
-    model: str
-    currency: Literal["USD", "CNY"]
-    off_peak: Price
-    peak: Price
+__all__ = ["Catalogue", "canonical_name", "catalogue", "limit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
-    """All facts of models.toml.
+    """All facts about hosted models.
 
     Attributes:
         base_url: Address of the hosted API.
@@ -92,6 +28,7 @@ class Catalogue:
         models: By id.
         aliases: Other accepted names, to the id they mean.
         retired: Names that are never sent, by name.
+        limits: By name and model; the model is empty where one limit holds for all.
     """
 
     base_url: str
@@ -100,33 +37,26 @@ class Catalogue:
     models: Mapping[str, HostedModel]
     aliases: Mapping[str, str]
     retired: Mapping[str, RetiredName]
+    limits: Mapping[tuple[str, str], Limit]
 
     def is_hosted_name(self, name: str) -> bool:
         """Whether the hosted API has, takes or once had a model of this name."""
         return name in self.models or name in self.aliases or name in self.retired
 
+    def model_behind(self, name: str) -> str:
+        """Return the id of the model that a name means or meant; unknown names pass unchanged."""
+        if retired := self.retired.get(name):
+            return retired.model
+        return self.aliases.get(name, name)
 
-@cache
+
 def catalogue() -> Catalogue:
-    """Return the facts about hosted models; read once."""
-    data = _read("models.toml")
-    return Catalogue(
-        base_url=data["hosted"]["base_url"],
-        default_model=data["hosted"]["default"],
-        default_local_model=data["local"]["default"],
-        models={row["id"]: HostedModel(**row) for row in data["models"]},
-        aliases={row["name"]: row["model"] for row in data["aliases"]},
-        retired={row["name"]: RetiredName(**row) for row in data["retired"]},
-    )
+    """Return the facts about hosted models; read again only when the user's catalog.toml changes.
 
-
-@cache
-def prices() -> tuple[Prices, ...]:
-    """Return what the hosted models cost; read once."""
-    rows = _read("prices.toml")["prices"]
-    return tuple(
-        Prices(**row | {"off_peak": Price(**row["off_peak"]), "peak": Price(**row["peak"])}) for row in rows
-    )
+    Raises:
+        SettingsError: The user's catalog.toml cannot be used; the message names the row.
+    """
+    return _catalogue(user_version())
 
 
 def canonical_name(name: str) -> str:
@@ -145,5 +75,64 @@ def canonical_name(name: str) -> str:
     return facts.aliases.get(name, name)
 
 
-def _read(filename: str) -> dict[str, Any]:
-    return tomllib.loads(resources.files(__package__).joinpath(filename).read_text(encoding="utf-8"))
+def limit(name: str, model: str = "") -> int:
+    """Return a limit of the hosted API, such as "concurrency"; see limits.toml for the names and units.
+
+    Args:
+        name: The limit.
+        model: Hosted model; where it has no limit of its own, the one for all models counts.
+
+    Raises:
+        SettingsError: There is no such limit.
+    """
+    facts = catalogue()
+    row = facts.limits.get((name, facts.model_behind(model))) or facts.limits.get((name, ""))
+    if row is None:
+        known = ", ".join(sorted({known for known, _ in facts.limits}))
+        raise SettingsError(
+            f"no limit {name!r} is known for the model {model!r}", help_message=f"Known: {known}."
+        )
+    return row.value
+
+
+@cache
+def _catalogue(version: Version) -> Catalogue:
+    data, user = own_file("models.toml"), user_tables(version)
+    origin = str(version[0]) if version else "models.toml"
+    own_models = {row["id"]: row for row in data["models"]}
+    models = [own_models.get(row.get("id"), {}) | row for row in user.get("models", ())]
+    aliases = [
+        *parse_rows(ModelAlias, "aliases", data["aliases"], "models.toml"),
+        *parse_rows(ModelAlias, "aliases", user.get("aliases", ()), origin),
+    ]
+    retired = [
+        *parse_rows(RetiredName, "retired", data["retired"], "models.toml"),
+        *parse_rows(RetiredName, "retired", user.get("retired", ()), origin),
+    ]
+    # A name that the user declares to be an alias or a model is in use, whatever we know of it.
+    in_use = {row["name"] for row in user.get("aliases", ())} | {row.get("id") for row in models}
+    return Catalogue(
+        base_url=data["hosted"]["base_url"],
+        default_model=data["hosted"]["default"],
+        default_local_model=data["local"]["default"],
+        models={
+            row.id: row
+            for row in (
+                *parse_rows(HostedModel, "models", data["models"], "models.toml"),
+                *parse_rows(HostedModel, "models", models, origin),
+            )
+        },
+        aliases={row.name: row.model for row in aliases},
+        retired={row.name: row for row in retired if row.name not in in_use},
+        limits=_limits(version),
+    )
+
+
+def _limits(version: Version) -> dict[tuple[str, str], Limit]:
+    user = user_tables(version).get("limits", ())
+    origin = str(version[0]) if version else "limits.toml"
+    rows = [
+        *parse_rows(Limit, "limits", own_file("limits.toml")["limits"], "limits.toml"),
+        *parse_rows(Limit, "limits", ({"unit": "", **row} for row in user), origin),
+    ]
+    return {(row.name, row.model): row for row in rows}
