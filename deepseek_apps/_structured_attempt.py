@@ -68,7 +68,7 @@ class Attempt:
     def note(self) -> dict[str, Any]:
         """How the result came about, for `response_metadata["structured_output"]`."""
         note: dict[str, Any] = {"method": self._plan.method, "repaired": self.repaired}
-        return note | ({"first_error": str(self._repaired_from)} if self.repaired else {})
+        return note | ({"first_error": _to_the_caller(self._repaired_from)} if self.repaired else {})
 
     @property
     def raw(self) -> AIMessage:
@@ -83,7 +83,7 @@ class Attempt:
         if fault is None:
             return None
         return ChatStructuredOutputInvalidError(
-            _to_the_caller(str(fault)), output=fault.output, help_message=fault.help_message
+            _to_the_caller(fault), output=fault.output, help_message=fault.help_message
         )
 
     def result(self, *, include_raw: bool) -> Any:
@@ -127,7 +127,7 @@ class Growth:
             chunk = AIMessageChunk(**chunk.model_dump(exclude={"type"}))
         self._chunks.append(chunk)
         if self._include_raw:
-            yield AddableDict(raw=chunk)
+            yield _Part(raw=chunk)
         new = self._new_text(chunk)
         if not new or not self._plan.gives_dicts:
             return
@@ -155,13 +155,13 @@ class Growth:
         result = attempt.result(include_raw=self._include_raw)
         if self._include_raw:
             note = AIMessageChunk("", response_metadata={"structured_output": attempt.note})
-            yield AddableDict(result | {"raw": attempt.raw if attempt.repaired else note})
+            yield _Part(result | {"raw": attempt.raw if attempt.repaired else note})
         elif result != self._shown or self._shown is None:
             yield result
 
     def _show(self, partial: dict[str, Any]) -> Any:
         self._shown = partial
-        return AddableDict(parsed=partial) if self._include_raw else partial
+        return _Part(parsed=partial) if self._include_raw else partial
 
     def _new_text(self, chunk: AIMessageChunk) -> str:
         if self._plan.method != "function_calling":
@@ -169,6 +169,18 @@ class Growth:
         return "".join(call["args"] or "" for call in chunk.tool_call_chunks if not call["index"])
 
 
-def _to_the_caller(reason: str) -> str:
+class _Part(AddableDict):
+    """A part of an `include_raw` stream. Parts add up: chunks are joined, and all else is replaced."""
+
+    def __add__(self, other: AddableDict) -> _Part:
+        """Return what is known after both."""
+        joined = _Part({**self, **other})
+        raws = self.get("raw"), other.get("raw")
+        if all(isinstance(raw, AIMessageChunk) for raw in raws):
+            joined["raw"] = raws[0] + raws[1]
+        return joined
+
+
+def _to_the_caller(fault: UnfitReplyError) -> str:
     """Turn what the model is told into what the caller is told."""
-    return reason.replace("Your reply", "The answer", 1).removesuffix("; be shorter.").strip().rstrip(".")
+    return str(fault).replace("Your reply", "The answer", 1).removesuffix("; be shorter.").rstrip(".")

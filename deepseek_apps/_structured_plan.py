@@ -27,8 +27,8 @@ Method = Literal["json_schema", "json_mode", "function_calling"]
 
 _FOLLOW_SCHEMA = "Answer with one JSON object that follows this JSON Schema, and with nothing else:\n{schema}"
 _ANSWER_JSON = "Answer with one JSON object and nothing else."
-_AGAIN = "{reason} Answer again with the whole, corrected JSON object and nothing else."
-_CALL_AGAIN = "{reason} Call {name} again, with arguments that follow its schema."
+_AGAIN = "{reason}\n\nAnswer again with the whole, corrected JSON object and nothing else."
+_CALL_AGAIN = "{reason}\n\nCall {name} again, with arguments that follow its schema."
 _MORE_TOKENS = "Raise max_tokens."
 _LESS_THINKING = (
     'Raise max_tokens, lower reasoning_effort, or switch thinking off (thinking={"type": "disabled"}).'
@@ -147,7 +147,7 @@ class Plan:
         except MisfitError as misfit:
             faults = "\n".join(f"- {fault}" for fault in misfit.faults)
             raise UnfitReplyError(
-                f"Your reply does not follow the schema {self.schema.name!r}:\n{faults}\n",
+                f"Your reply does not follow the schema {self.schema.name!r}:\n{faults}",
                 output,
                 help_message="Describe the fields in the schema or the prompt, or use a larger model.",
             ) from None
