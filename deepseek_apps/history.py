@@ -6,7 +6,6 @@ turns only. Several processes may read and write at once. This module neither pr
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from types import TracebackType
 from typing import Self, cast
 
 from deepseek_apps._history_file import HistoryError, HistoryFile
+from deepseek_apps._state import state_dir
 
 __all__ = ["Conversation", "ConversationNotFoundError", "History", "HistoryError", "Turn", "state_dir"]
 
@@ -69,15 +69,6 @@ class Conversation:
     system: str = ""
     created_at: float = field(default_factory=time.time)
     updated_at: float = field(default_factory=time.time)
-
-
-def state_dir() -> Path:
-    """Return where state is kept: DEEPSEEK_APPS_STATE_DIR, else the platform's user state directory."""
-    if override := os.environ.get("DEEPSEEK_APPS_STATE_DIR"):
-        return Path(override).expanduser()
-    from platformdirs import user_state_path  # noqa: PLC0415  lazy: not needed by --help
-
-    return user_state_path("deepseek-apps", appauthor=False)
 
 
 class History:

@@ -15,7 +15,8 @@ LONGEST_PAUSE_DAYS = 30
 def is_peak(at: datetime) -> bool:
     """Whether DeepSeek's peak price holds: Beijing 09:00-12:00 and 14:00-18:00, Monday to Friday.
 
-    Public holidays have no peak hours. A weekday of a year whose holidays are not known counts as a working day; see `is_peak_certain`.
+    Public holidays have no peak hours. A weekday of a year whose holidays are not known counts as a working
+    day; see `is_peak_certain`.
 
     Args:
         at: The instant, with a time zone.
