@@ -1,7 +1,8 @@
 """DeepSeek and AsyncDeepSeek: the openai SDK's clients over our backends.
 
-Every method, type and exception is the SDK's. What is ours: who answers, the default model, and that no key
-of the environment reaches a host it was not given for.
+Every method, type and exception is the SDK's. What is ours: who answers, that no key of the environment
+reaches a host it was not given for, and what _client_extras.py adds: the default model, `fim`, `balance()`,
+`cost()`, and the fields that `chat.completions` takes beside the SDK's.
 """
 
 from __future__ import annotations
@@ -11,26 +12,19 @@ from functools import partial
 from typing import Any
 
 import httpx2
-import openai
 from openai import NOT_GIVEN
 from pydantic import SecretStr
 
-from deepseek_apps._client_plan import (
-    ClientOptions,
-    TimeoutOption,
-    first_model,
-    forget_openai_environment,
-    plan_client,
-)
+from deepseek_apps._client_extras import AsyncExtras, SyncExtras
+from deepseek_apps._client_plan import ClientOptions, TimeoutOption, forget_openai_environment, plan_client
 from deepseek_apps.backend_client import AsyncBackendClient, BackendClient
-from deepseek_apps.backends import PLACEHOLDER_KEY, BackendName
-from deepseek_apps.errors import SettingsError, from_openai_error
+from deepseek_apps.backends import PLACEHOLDER_KEY
 from deepseek_apps.settings import BackendChoice
 
 __all__ = ["AsyncDeepSeek", "DeepSeek"]
 
 
-class DeepSeek(openai.OpenAI):
+class DeepSeek(SyncExtras):
     """The openai SDK's client, answered by DeepSeek's API, by this machine, or by a server of yours.
 
     Construction opens no connection and loads no model. Options left out are read from the environment and
@@ -94,33 +88,11 @@ class DeepSeek(openai.OpenAI):
         forget_openai_environment(self, default_headers)
         self._backend = plan.backend
 
-    @property
-    def backend_name(self) -> BackendName:
-        """Who answers: hosted, local or server."""
-        return self._backend.name
-
-    @property
-    def default_model(self) -> str:
-        """Model to pass as `model=`: the configured one, else the backend's own.
-
-        A server without a configured model is asked what it serves, once.
-
-        Raises:
-            BackendError: The server cannot be asked, or serves nothing.
-        """
-        if self._backend.default_model is None:
-            try:
-                served = [model.id for model in self.models.list()]
-            except (openai.OpenAIError, httpx2.HTTPError) as error:
-                raise from_openai_error(error) from error
-            self._backend = first_model(self._backend, served)
-        return str(self._backend.default_model)
-
     def __reduce__(self) -> tuple[object, ...]:
         return partial(type(self), http_client=self._client, **_constructor_options(self)), ()
 
 
-class AsyncDeepSeek(openai.AsyncOpenAI):
+class AsyncDeepSeek(AsyncExtras):
     """The asynchronous twin of DeepSeek, with the same arguments and errors.
 
     Cancelling a task that waits for an answer cancels the generation.
@@ -162,39 +134,6 @@ class AsyncDeepSeek(openai.AsyncOpenAI):
         )
         forget_openai_environment(self, default_headers)
         self._backend = plan.backend
-
-    @property
-    def backend_name(self) -> BackendName:
-        """Who answers: hosted, local or server."""
-        return self._backend.name
-
-    @property
-    def default_model(self) -> str:
-        """Model to pass as `model=`: the configured one, else the backend's own.
-
-        Raises:
-            SettingsError: Only the server knows, and has not been asked: see `resolve_model`.
-        """
-        if self._backend.default_model is None:
-            raise SettingsError(
-                f"no model is configured for {self._backend.base_url}",
-                help_message="Pass model=, or call `await client.resolve_model()` first.",
-            )
-        return self._backend.default_model
-
-    async def resolve_model(self) -> str:
-        """Return `default_model`; a server without a configured model is asked what it serves, once.
-
-        Raises:
-            BackendError: The server cannot be asked, or serves nothing.
-        """
-        if self._backend.default_model is None:
-            try:
-                served = [model.id async for model in self.models.list()]
-            except (openai.OpenAIError, httpx2.HTTPError) as error:
-                raise from_openai_error(error) from error
-            self._backend = first_model(self._backend, served)
-        return self.default_model
 
     def __reduce__(self) -> tuple[object, ...]:
         return partial(type(self), http_client=self._client, **_constructor_options(self)), ()
