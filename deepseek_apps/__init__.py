@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from deepseek_apps.backend_client import async_http_client, http_client
+    from deepseek_apps.chat_model import ChatDeepSeek
     from deepseek_apps.client import AsyncDeepSeek, DeepSeek
     from deepseek_apps.errors import BackendError, DeepSeekAppsError, SettingsError, from_openai_error
     from deepseek_apps.settings import Settings, load_settings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncDeepSeek",
     "BackendError",
+    "ChatDeepSeek",
     "DeepSeek",
     "DeepSeekAppsError",
     "Settings",
@@ -36,6 +38,7 @@ __all__ = [
 _HOME = {
     "AsyncDeepSeek": "client",
     "BackendError": "errors",
+    "ChatDeepSeek": "chat_model",
     "DeepSeek": "client",
     "DeepSeekAppsError": "errors",
     "Settings": "settings",

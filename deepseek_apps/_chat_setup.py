@@ -1,0 +1,248 @@
+"""What ChatDeepSeek knows before a call: its clients, its parameters, its model's profile, its tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.language_models import ModelProfile
+
+from deepseek_apps._chat_request import thinking_field
+from deepseek_apps.catalog import HostedModel, catalogue
+from deepseek_apps.client import AsyncDeepSeek, DeepSeek
+from deepseek_apps.errors import SettingsError
+
+if TYPE_CHECKING:
+    from deepseek_apps.chat_model import ChatDeepSeek
+
+__all__ = [
+    "backend_identity",
+    "check_parameters",
+    "count_tokens",
+    "default_parameters",
+    "has_json_schema",
+    "make_clients",
+    "profile",
+    "streamed",
+    "takes_images",
+    "token_ids",
+    "wire_tools",
+]
+
+DEADLINE_HEADER = "x-deepseek-apps-deadline"
+# Longest user_id the hosted API takes, in bytes.
+USER_ID_BYTES = 512
+# Sent when they are set; names are those of the API.
+PARAMETERS = (
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "top_p",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "max_tokens",
+    "extra_body",
+    "n",
+    "temperature",
+    "reasoning_effort",
+    "user_id",
+)
+# Fields of the base that only mean something to OpenAI's own API.
+FOREIGN = (
+    "reasoning",
+    "verbosity",
+    "context_management",
+    "include",
+    "prompt_cache_options",
+    "service_tier",
+    "truncation",
+    "store",
+    "use_previous_response_id",
+    "use_responses_api",
+    "openai_proxy",
+)
+
+
+def check_parameters(model: ChatDeepSeek) -> None:
+    """Refuse what cannot be sent.
+
+    Raises:
+        SettingsError: A parameter is unusable; the message says what to do.
+    """
+    thinking_field(model.thinking)
+    if model.user_id is not None and len(model.user_id.encode()) > USER_ID_BYTES:
+        raise SettingsError(
+            f"user_id has {len(model.user_id.encode())} bytes, and the API takes {USER_ID_BYTES}",
+            help_message="Pass a shorter one, such as a hash of it.",
+        )
+    for name in FOREIGN:
+        if getattr(model, name):
+            raise SettingsError(
+                f"{name}={getattr(model, name)!r} means nothing to DeepSeek",
+                help_message="Leave it out; there are thinking, reasoning_effort and http_client instead.",
+            )
+
+
+def make_clients(model: ChatDeepSeek) -> None:
+    """Give the model its clients, unless it is a copy that holds ones for the same backend.
+
+    Raises:
+        SettingsError: Something is missing or contradictory.
+        AuthenticationError: The hosted API was chosen and there is no key for it.
+    """
+    options = _client_options(model)
+    client = DeepSeek(http_client=model.http_client, **options)
+    if not _same(model.root_client, client):
+        model.root_client = client
+        model.client = client.chat.completions
+    async_client = AsyncDeepSeek(http_client=model.http_async_client, **options)
+    if not _same(model.root_async_client, async_client):
+        model.root_async_client = async_client
+        model.async_client = async_client.chat.completions
+
+
+def _client_options(model: ChatDeepSeek) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "backend": model.backend,
+        "model": model.model_name or None,
+        "max_retries": model.max_retries,
+        "default_query": model.default_query,
+        "default_headers": model.default_headers,
+        "base_url": model.api_base,
+        "api_key": _key(model),
+    }
+    if model.request_timeout is not None:
+        options["timeout"] = model.request_timeout
+    if model.deadline is not None:
+        options["default_headers"] = {**(model.default_headers or {}), DEADLINE_HEADER: str(model.deadline)}
+    return options
+
+
+def _key(model: ChatDeepSeek) -> Any:
+    """Return the key to hand to the client: the caller's, or the environment's for the environment's address.
+
+    A key that merely is in the environment is not for an address that the caller named: the client takes it
+    from there itself, for DeepSeek's API only.
+    """
+    given = model.model_fields_set
+    if "api_key" in given or (model.api_base is not None and not {"api_base", "base_url"} & given):
+        return model.api_key
+    return None
+
+
+def _same(held: object, made: DeepSeek | AsyncDeepSeek) -> bool:
+    if not isinstance(held, type(made)):
+        return False
+    names = ("_backend", "base_url", "timeout", "max_retries", "_custom_headers", "_custom_query")
+    return all(getattr(held, name) == getattr(made, name) for name in names)
+
+
+def default_parameters(model: ChatDeepSeek) -> dict[str, Any]:
+    """Return the parameters of every call, in wire form; what is not set is left to the backend."""
+    values: dict[str, Any] = {}
+    if model.model_name:
+        values["model"] = model.model_name
+    for name in PARAMETERS:
+        if (value := getattr(model, name)) is not None:
+            values[name] = value
+    if model.stop:
+        values["stop"] = model.stop
+    if model.thinking is not None:
+        values["thinking"] = thinking_field(model.thinking)
+    return {**values, **model.model_kwargs}
+
+
+def streamed(model: ChatDeepSeek, kwargs: dict[str, Any], *, stream_usage: bool | None) -> dict[str, Any]:
+    """Return the arguments of a streamed call; usage is asked for unless the caller declined it."""
+    wanted = model.stream_usage if stream_usage is None else stream_usage
+    if "stream_options" not in kwargs and wanted is not False:
+        kwargs = {**kwargs, "stream_options": {"include_usage": True}}
+    return {**kwargs, "stream": True}
+
+
+def backend_identity(model: ChatDeepSeek) -> dict[str, str]:
+    """Return what tells this model's backend from others."""
+    client = model.root_client
+    return {
+        "backend": client.backend_name,
+        "base_url": str(client.base_url),
+        "model": model.model_name or str(client._backend.default_model or ""),
+    }
+
+
+def profile(model: ChatDeepSeek) -> ModelProfile:
+    """Return what the model can do, for LangChain's agents and middleware.
+
+    `structured_output` is False although `with_structured_output` works: it would make `create_agent` send
+    tools and a JSON format together, and the API's JSON mode blanks all that is not JSON.
+    """
+    known: dict[str, Any] = {
+        "text_inputs": True,
+        "text_outputs": True,
+        "tool_calling": True,
+        "tool_choice": True,
+        "tool_call_streaming": True,
+        "structured_output": False,
+        "image_inputs": False,
+        "audio_inputs": False,
+        "video_inputs": False,
+        "pdf_inputs": False,
+    }
+    if facts := _hosted_model(model, model.model_name):
+        known |= _hosted_profile(facts)
+    return cast(ModelProfile, known)
+
+
+def _hosted_profile(facts: HostedModel) -> dict[str, Any]:
+    return {
+        "name": facts.checkpoint,
+        "max_input_tokens": facts.context,
+        "max_output_tokens": facts.max_output,
+        "image_inputs": facts.images,
+        "image_url_inputs": facts.images,
+        "image_tool_message": facts.images,
+        "reasoning_output": facts.thinking,
+        "reasoning_effort_levels": ["low", "high", "max"],
+        "reasoning_effort_default": "high",
+        "temperature": True,
+    }
+
+
+def _hosted_model(model: ChatDeepSeek, name: str) -> HostedModel | None:
+    if model.root_client.backend_name != "hosted":
+        return None
+    facts = catalogue()
+    wanted = name or facts.default_model
+    return facts.models.get(facts.aliases.get(wanted, wanted))
+
+
+def has_json_schema(model: ChatDeepSeek) -> bool:
+    """Whether the backend itself holds answers to a schema: the hosted API has no such mode."""
+    return bool(model.root_client.backend_name == "local")
+
+
+def wire_tools(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the tools as the API accepts them; where one is strict, all are."""
+    if not any((tool.get("function") or {}).get("strict") for tool in tools):
+        return tools
+    from deepseek_apps.wire.tool_schema import strict_tools  # noqa: PLC0415  few requests need it
+
+    return strict_tools(tools)
+
+
+def takes_images(model: ChatDeepSeek, name: str) -> bool:
+    """Whether images may be sent: to models that see them, and to servers, which say so if they do not."""
+    if facts := _hosted_model(model, name):
+        return facts.images
+    return bool(model.root_client.backend_name != "local")
+
+
+def token_ids(model: ChatDeepSeek, text: str) -> list[int]:
+    """Return the tokens of a text; nothing leaves the machine."""
+    raise NotImplementedError
+
+
+def count_tokens(model: ChatDeepSeek, body: Mapping[str, Any]) -> int:
+    """Count the tokens of a request's prompt."""
+    raise NotImplementedError
