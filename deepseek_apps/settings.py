@@ -68,6 +68,9 @@ class _Fields(BaseModel):
     max_retries: int = Field(default=2, ge=0, le=10)
     quantization: Quantization = "auto"
     cache_dtype: CacheDtype = "auto"
+    ledger: bool = True
+    currency: Literal["USD", "CNY"] = "USD"
+    budget_per_day: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
     @field_validator("servers")
     @classmethod
@@ -95,6 +98,10 @@ class Settings(_Fields, BaseSettings):
         max_retries: How often a failed request is sent again.
         quantization: Weights of the local backend: `auto` is what fits memory; see EngineConfig.
         cache_dtype: The local backend's cache; int8 and int6 need latent attention (DeepSeek-V2 and later).
+        ledger: Whether token counts and cost of every call are kept; see `deepseek-apps cost`.
+        currency: What amounts are shown in: USD or CNY.
+        budget_per_day: US dollars that all calls of a day may cost, local midnight to midnight, over all
+            processes of this user; None is no limit.
     """
 
     model_config = SettingsConfigDict(
