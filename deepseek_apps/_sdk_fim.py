@@ -20,7 +20,9 @@ from deepseek_apps.errors import OutputError, OverloadedError, SettingsError
 if TYPE_CHECKING:
     from deepseek_apps._client_extras import AsyncExtras, SyncExtras
 
-__all__ = ["AsyncFim", "Fim", "check_max_tokens", "completion_text"]
+__all__ = ["AsyncFim", "Fim", "check_complete", "check_max_tokens", "completion_text"]
+
+GIVEN_UP = "insufficient_system_resource"
 
 
 class Fim:
@@ -142,13 +144,19 @@ def completion_text(completion: Completion) -> str:
     """
     if not completion.choices:
         raise OutputError("the answer holds no completion", help_message="Ask again.")
-    choice = completion.choices[0]
-    # A finish reason that only DeepSeek has; the SDK's type does not know it.
-    if str(choice.finish_reason) == "insufficient_system_resource":
-        raise OverloadedError(
-            f"the backend gave up after {len(choice.text)} characters", help_message="Ask again."
-        )
-    return choice.text or ""
+    check_complete(completion)
+    return completion.choices[0].text or ""
+
+
+def check_complete(completion: Completion) -> None:
+    """Let pass what the backend finished, or has not finished yet.
+
+    Raises:
+        OverloadedError: It gave up half-way.
+    """
+    # A reason that only DeepSeek has; the SDK's type does not know it.
+    if any(str(choice.finish_reason) == GIVEN_UP for choice in completion.choices):
+        raise OverloadedError("the backend gave up half-way", help_message="Ask again.")
 
 
 def check_max_tokens(max_tokens: int | None, backend: str) -> None:
