@@ -1,0 +1,72 @@
+"""What a batch has cost before, and how many tokens its prompts have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from deepseek_apps.backends import BackendName
+from deepseek_apps.batch.line_checks import BatchRequest
+from deepseek_apps.batch.results import BatchResults
+from deepseek_apps.cost import cost_of
+
+__all__ = ["count_prompt_tokens", "spent_before"]
+
+
+def spent_before(results: BatchResults, backend: BackendName) -> Decimal:
+    """Return what the answers in an output have cost, USD: by their usage, model and time.
+
+    Answers that do not say their time count at today's price, and those of unknown models nothing.
+    """
+    if backend == "local":
+        return Decimal(0)
+    return sum((_cost_of_line(line, backend) for _, line in results.rows()), Decimal(0))
+
+
+def _cost_of_line(line: bytes, backend: BackendName) -> Decimal:
+    body = ((json.loads(line).get("response") or {}).get("body")) or {}
+    usage = body.get("usage") if isinstance(body, dict) else None
+    if not isinstance(usage, dict):
+        return Decimal(0)
+    cost = cost_of(usage, model=str(body.get("model") or ""), at=_time_of(body), backend=backend)
+    return Decimal(0) if cost is None else cost.total
+
+
+def _time_of(body: dict[str, Any]) -> datetime:
+    created = body.get("created", body.get("created_at"))
+    if isinstance(created, int | float) and 0 < created < 1e11:
+        return datetime.fromtimestamp(created, UTC)
+    return datetime.now(UTC)
+
+
+def count_prompt_tokens(request: BatchRequest, model: str) -> int:
+    """Return how many tokens a request's prompt has, by DeepSeek's own tokenizer."""
+    from deepseek_apps import tokens  # noqa: PLC0415  lazy: loads a tokenizer of 130,000 words
+
+    body = request.body
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        parts: Iterable[object] = (
+            body.get("prompt"),
+            body.get("suffix"),
+            body.get("instructions"),
+            body.get("input"),
+        )
+        return sum(tokens.count_text(_text(part)) for part in parts if part)
+    switch = body.get("thinking")
+    thinking = switch.get("type") != "disabled" if isinstance(switch, dict) else None
+    return tokens.count_tokens(
+        messages,
+        tools=body.get("tools"),
+        model=model,
+        thinking=thinking,
+        reasoning_effort=body.get("reasoning_effort"),
+        response_format=body.get("response_format"),
+    )
+
+
+def _text(part: object) -> str:
+    return part if isinstance(part, str) else json.dumps(part, ensure_ascii=False)
