@@ -56,12 +56,14 @@ class Guard:
         base_url: The one origin that may be reached.
         api_key: Sent as a bearer token to that origin; None sends no credentials.
         rewrite: Further changes by the backend, made last.
+        checks_done: Whether a stream without [DONE] is an error here; a backend may know better.
     """
 
     name: BackendName
     base_url: str
     api_key: SecretStr | None = field(default=None, repr=False)
     rewrite: Callable[[httpx2.Request], None] | None = None
+    checks_done: bool = True
 
     def prepare(self, request: httpx2.Request) -> None:
         """Check the address and set the credentials of a request that is about to leave.
@@ -92,7 +94,8 @@ class Guard:
     def needs_done(self, request: httpx2.Request, response: httpx2.Response) -> bool:
         """Whether the response is a stream that must end with [DONE]."""
         return (
-            response.status_code == 200
+            self.checks_done
+            and response.status_code == 200
             and response.headers.get("content-type", "").startswith("text/event-stream")
             and "content-encoding" not in response.headers
             and request.url.path.endswith(DONE_ROUTES)
