@@ -14,7 +14,7 @@ from deepseek_apps.catalog.prompts import PromptFacts
 if TYPE_CHECKING:
     from deepseek_recipe import Conversation, Message, RenderedPrompt, ToolDefinition
 
-__all__ = ["image_parts", "render_prompt"]
+__all__ = ["image_parts", "plain_text", "render_prompt"]
 
 # What else a request holds does not show in its prompt.
 _FIELDS = ("messages", "tools", "tool_choice", "thinking", "reasoning_effort", "response_format")
@@ -59,6 +59,20 @@ def image_parts(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield the images of all messages, as content parts."""
     for message in body.get("messages") or ():
         yield from (part for part in _parts(message) if part.get("type") in _IMAGE_TYPES)
+
+
+def plain_text(body: Mapping[str, Any]) -> str:
+    """Return all that a request says, without markup: texts, reasoning, calls and tools."""
+    said: list[str] = [json.dumps(tool, ensure_ascii=False) for tool in body.get("tools") or ()]
+    for message in body.get("messages") or ():
+        calls = [json.dumps(_mapping(call).get("function")) for call in message.get("tool_calls") or ()]
+        said += [
+            str(message.get("role")),
+            str(message.get("reasoning_content") or ""),
+            _text(message),
+            *calls,
+        ]
+    return "\n".join(said)
 
 
 def _with_placeholders(message: Mapping[str, Any], *, seen: bool) -> Mapping[str, Any]:

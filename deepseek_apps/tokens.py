@@ -12,7 +12,7 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from deepseek_apps._hosted_prompt import image_parts, render_prompt
+from deepseek_apps._hosted_prompt import image_parts, plain_text, render_prompt
 from deepseek_apps._tokenizer import count_plain, encode_plain
 from deepseek_apps.catalog.prompts import PromptFacts, prompt_facts
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from deepseek_apps.backend_client import BackendClient
 
 __all__ = ["count_body", "count_text", "count_tokens", "count_with_backend", "token_ids"]
+
+
+_REFUSED = (400, 422)
 
 
 def token_ids(text: str) -> list[int]:
@@ -89,7 +92,8 @@ def count_with_backend(client: BackendClient, body: Mapping[str, Any]) -> int:
     """Count the prompt of a chat request with the tokenizer of whoever would answer it.
 
     The hosted API has no route for it and is not asked: its count is made here. The embedded engine and vLLM
-    have one; of a server that has none, DeepSeek's own tokenizer is taken, which is then an estimate.
+    have one. A conversation that they refuse, such as half a tool loop, is counted as plain text; where there is
+    no such route, DeepSeek's own tokenizer is taken. Both are then estimates.
 
     Raises:
         httpx2.HTTPError: The server cannot be reached.
@@ -100,7 +104,11 @@ def count_with_backend(client: BackendClient, body: Mapping[str, Any]) -> int:
     asked = {name: body[name] for name in fields if body.get(name) is not None}
     # Our server has the route under every base, vLLM beside `/v1`.
     root = str(client.base_url).rstrip("/").removesuffix("/v1")
-    count = _count_in(client.post(f"{root}/tokenize", json=asked))
+    response = client.post(f"{root}/tokenize", json=asked)
+    if response.status_code in _REFUSED:
+        plain = {"model": asked.get("model"), "prompt": plain_text(body)}
+        response = client.post(f"{root}/tokenize", json=plain)
+    count = _count_in(response)
     return count_body(body) if count is None else count
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from local_backend.config import EngineConfig
 from local_backend.errors import CheckpointError
-from local_backend.families.model_text import load_model_text
+from local_backend.families.model_text import ModelText, load_model_text
 from local_backend.families.registry import Family
 from local_backend.families.tokenizer import Tokenizer
 from local_backend.kernels.threads import settle_thread_waiting
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from local_backend.engine.gate_statistics import GateStatistics
     from local_backend.engine.worker import EngineWorker
 
-__all__ = ["Generation", "LoadProgress", "LocalEngine", "Notice", "TextEngine"]
+__all__ = ["Generation", "LoadProgress", "LocalEngine", "Notice", "TextEngine", "load_text"]
 
 LoadProgress = Callable[[int, int], None]
 Notice = Callable[[str], None]
@@ -176,6 +176,17 @@ class LocalEngine:
     def close(self) -> None:
         """Stop the engine thread and release memory; idempotent."""
         self._worker.close()
+
+
+def load_text(model: str | Path) -> ModelText:
+    """Read the text side of a catalogue model, a .gguf file or a Hugging Face folder; no weights.
+
+    Raises:
+        ModelError: No such model, or not pulled yet.
+        CheckpointError: Its tokenizer or template cannot be read.
+    """
+    path = resolve_model(model)
+    return load_model_text(path, source_hash(path))
 
 
 def _check_if_new(path: Path) -> None:

@@ -78,7 +78,8 @@ class Engines:
             engine.close()
 
     def _new_handler(self, wanted: WantedModel, notice: Notice | None) -> RequestHandler:
-        from local_backend.server.handler import RequestHandler  # noqa: PLC0415  lazy: loads torch
+        from local_backend.local_engine import load_text  # noqa: PLC0415  lazy: loads torch
+        from local_backend.server.handler import RequestHandler  # noqa: PLC0415
         from local_backend.server.model_pool import ModelPool  # noqa: PLC0415
         from local_backend.store.catalog import catalogue as local_models  # noqa: PLC0415
 
@@ -91,7 +92,7 @@ class Engines:
         loaders: dict[str, Callable[[], TextEngine]] = {
             name: partial(self._engine, replace(wanted, model=name), notice) for name in names
         }
-        return RequestHandler(ModelPool(loaders, default=wanted.model))
+        return RequestHandler(ModelPool(loaders, default=wanted.model, text_loader=load_text))
 
     def _engine(self, wanted: WantedModel, notice: Notice | None) -> TextEngine:
         from local_backend.local_engine import LocalEngine  # noqa: PLC0415  lazy: loads torch

@@ -73,13 +73,13 @@ def serve(
 
 
 def _pool(default: str, config: EngineConfig, out: Output) -> ModelPool:
-    from local_backend.local_engine import LocalEngine  # noqa: PLC0415  an optional package
+    from local_backend.local_engine import LocalEngine, load_text  # noqa: PLC0415  an optional package
     from local_backend.server.model_pool import ModelPool  # noqa: PLC0415
     from local_backend.store.catalog import catalogue  # noqa: PLC0415
 
     names = dict.fromkeys([default, *(row.id for row in catalogue())])
     loaders = {name: partial(LocalEngine.load, name, config, notice=out.note) for name in names}
-    return ModelPool(loaders, default=default)
+    return ModelPool(loaders, default=default, text_loader=load_text)
 
 
 def _base_url(listener: socket.socket) -> str:

@@ -18,6 +18,7 @@ from local_backend.server.fim import answer_fim
 from local_backend.server.messages import Request, Response
 from local_backend.server.model_pool import ModelPool
 from local_backend.server.replies import JSON, HttpError, error_reply, plain_text, wrong_api_key
+from local_backend.server.tokenize import answer_tokenize
 
 __all__ = ["RequestHandler"]
 
@@ -45,6 +46,7 @@ class RequestHandler:
         self._routes: dict[str, dict[str, _Route]] = {
             "/chat/completions": {"POST": self._chat},
             "/completions": {"POST": self._completions},
+            "/tokenize": {"POST": self._tokenize},
             "/models": {"GET": self._list_models},
             "/health": {"GET": self._health},
         }
@@ -103,6 +105,10 @@ class RequestHandler:
         return answer_fim(
             request.body, self._models, lambda error: _traced(self._fail(error, trace_id), trace_id)
         )
+
+    def _tokenize(self, request: Request, trace_id: str) -> Response:
+        del trace_id
+        return answer_tokenize(request.body, self._models)
 
     def _list_models(self, request: Request, trace_id: str) -> Response:
         del request, trace_id

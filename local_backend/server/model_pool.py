@@ -14,12 +14,13 @@ from importlib.resources import files
 
 from local_backend.engine.constraint import GrammarCompiler, VocabularyBytes
 from local_backend.errors import ConfigError, EngineStoppedError
+from local_backend.families.model_text import ModelText
 from local_backend.local_engine import Generation, TextEngine
 from local_backend.sampling_params import SamplingParams
 from local_backend.sequence import TokenConstraint
 from local_backend.server.replies import invalid_request
 
-__all__ = ["LoadedModel", "ModelPool"]
+__all__ = ["LoadedModel", "ModelPool", "ServedText"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,19 @@ class LoadedModel:
 
     engine: TextEngine
     grammars: GrammarCompiler
+
+
+@dataclass(frozen=True, slots=True)
+class ServedText:
+    """The text side of a served model, whose weights may not be loaded.
+
+    Attributes:
+        text: Tokenizer and prompt family.
+        max_model_len: Context in tokens; None until the model is loaded, when it is known what fits.
+    """
+
+    text: ModelText
+    max_model_len: int | None
 
 
 class ModelPool:
@@ -39,12 +53,19 @@ class ModelPool:
     Args:
         loaders: Served name to the function that loads the model; a loader raises LocalBackendError.
         default: The model that answers to hosted names such as "deepseek-flash"; one of `loaders`.
+        text_loader: Reads a model's text side alone, by served name; None loads the model for it.
 
     Raises:
         ConfigError: `default` has no loader.
     """
 
-    def __init__(self, loaders: Mapping[str, Callable[[], TextEngine]], default: str) -> None:
+    def __init__(
+        self,
+        loaders: Mapping[str, Callable[[], TextEngine]],
+        default: str,
+        *,
+        text_loader: Callable[[str], ModelText] | None = None,
+    ) -> None:
         if default not in loaders:
             raise ConfigError(
                 f"the default model {default!r} is not served",
@@ -54,6 +75,9 @@ class ModelPool:
         self._loaders = dict(loaders)
         self._locks = {name: threading.Lock() for name in loaders}
         self._loaded: dict[str, LoadedModel] = {}
+        self._text_loader = text_loader
+        self._texts: dict[str, ModelText] = {}
+        self._text_lock = threading.Lock()
         self._closed = False
 
     @property
@@ -89,6 +113,25 @@ class ModelPool:
                 engine = self._loaders[name]()
                 self._loaded[name] = LoadedModel(engine, GrammarCompiler(lambda: _vocabulary(engine)))
             return self._loaded[name]
+
+    def text(self, name: str) -> ServedText:
+        """Return the text side of a served model, without loading its weights if that can be.
+
+        Raises:
+            LocalBackendError: It cannot be read.
+        """
+        model = self._loaded.get(name)
+        if model is None and self._text_loader is None:
+            model = self.get(name)
+        if model is not None:
+            return ServedText(
+                ModelText(model.engine.tokenizer, model.engine.family), model.engine.max_model_len
+            )
+        with self._text_lock:
+            if name not in self._texts:
+                assert self._text_loader is not None
+                self._texts[name] = self._text_loader(name)
+            return ServedText(self._texts[name], None)
 
     def submit(
         self,
