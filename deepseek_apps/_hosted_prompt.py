@@ -48,10 +48,11 @@ def render_prompt(body: Mapping[str, Any], facts: PromptFacts) -> RenderedPrompt
         _with_placeholders(message, seen=facts.image_tokens > 0) for message in shown.get("messages", ())
     ]
     shown["model"] = facts.model
+    text = json.dumps(shown, ensure_ascii=False).encode(errors="replace")  # lone surrogates as "?"
     try:
-        conversation = ChatCompletionRequest(json.dumps(shown)).convert(options).conversation
+        conversation = ChatCompletionRequest(text).convert(options).conversation
     except (ConversionError, ValueError):
-        conversation = _as_it_is(shown)
+        conversation = _as_it_is(json.loads(text))
     return (DeepseekV4Encoding() if old else DeepseekV41Encoding()).render_conversation(conversation)
 
 

@@ -92,8 +92,8 @@ def count_with_backend(client: BackendClient, body: Mapping[str, Any]) -> int:
     """Count the prompt of a chat request with the tokenizer of whoever would answer it.
 
     The hosted API has no route for it and is not asked: its count is made here. The embedded engine and vLLM
-    have one. A conversation that they refuse, such as half a tool loop, is counted as plain text; where there is
-    no such route, DeepSeek's own tokenizer is taken. Both are then estimates.
+    have one. A conversation that they refuse, such as half a tool loop, is counted as plain text; where there
+    is no such route, DeepSeek's own tokenizer is taken. Both are then estimates.
 
     Raises:
         httpx2.HTTPError: The server cannot be reached.
