@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from dataclasses import replace
 
 import httpx2
@@ -37,6 +39,11 @@ class BackendClient(httpx2.Client):
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.backend, self.timeout)
 
+    def __del__(self) -> None:
+        # Chat models are dropped and not closed; their connections need not wait for the process to end.
+        with contextlib.suppress(Exception):
+            self.close()
+
 
 class AsyncBackendClient(httpx2.AsyncClient):
     """An asynchronous httpx2 client whose requests reach one backend. Redirects are never followed.
@@ -56,6 +63,10 @@ class AsyncBackendClient(httpx2.AsyncClient):
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.backend, self.timeout)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            asyncio.get_running_loop().create_task(self.aclose())
 
 
 def http_client(
