@@ -21,6 +21,7 @@ __all__ = [
     "Cost",
     "Currency",
     "TokenCounts",
+    "cost_at_price",
     "cost_of",
     "cost_of_counts",
     "estimate_cost",
@@ -133,10 +134,11 @@ def cost_of_counts(
     row = price_of(model, at, currency=currency, backend=backend)
     if row is None:
         return Cost(currency=currency) if backend == "server" else None
-    return _priced(counts, row, at)
+    return cost_at_price(counts, row, at)
 
 
-def _priced(counts: TokenCounts, row: Prices, at: datetime) -> Cost:
+def cost_at_price(counts: TokenCounts, row: Prices, at: datetime) -> Cost:
+    """Return the cost of token counts at a price that is known already, in or out of peak hours."""
     period: Period
     if row.peak is None:
         price, other, period = row.off_peak, row.off_peak, "flat"

@@ -1,0 +1,1 @@
+"""Which backend answers a request, what happens when it does not, and how long that may take."""
