@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["ROUTES", "BatchRequest", "LineError", "parse_line"]
+__all__ = ["ROUTES", "BatchRequest", "LineError", "check_messages", "parse_line"]
 
 # The URLs of OpenAI's batch format, and DeepSeek's own, to the route below a backend's address. The hosted
 # backend sends the completions it must to its beta address by itself.
@@ -106,12 +106,17 @@ def _check_body(route: str, body: Mapping[str, Any]) -> None:
     if field not in body:
         raise LineError(f"body has no {field}")
     if field == "messages":
-        _check_messages(body["messages"])
+        check_messages(body["messages"])
     elif not isinstance(body[field], str | list):
         raise LineError(f"{field} is neither text nor a list")
 
 
-def _check_messages(messages: object) -> None:
+def check_messages(messages: object) -> None:
+    """Let a list of messages pass.
+
+    Raises:
+        LineError: It is none.
+    """
     if not isinstance(messages, list) or not messages:
         raise LineError("messages is not a list of messages")
     for number, message in enumerate(messages, start=1):

@@ -17,7 +17,8 @@ class BatchProgress:
 
     Attributes:
         total: Requests in the input.
-        resumed: Of those, finished by earlier runs.
+        resumed: Of those, answered by earlier runs.
+        refused_before: Of those, refused for good in earlier runs, and not sent again.
         answered: Answered by this run.
         failed: Ended by this run without an answer.
         repeated: Times that a request of this run was sent again.
@@ -31,6 +32,7 @@ class BatchProgress:
 
     total: int
     resumed: int = 0
+    refused_before: int = 0
     answered: int = 0
     failed: int = 0
     repeated: int = 0
@@ -46,7 +48,12 @@ class BatchProgress:
     @property
     def finished(self) -> int:
         """Requests with a result, by this run or an earlier one."""
-        return self.resumed + self.answered + self.failed
+        return self.resumed + self.refused_before + self.answered + self.failed
+
+    @property
+    def unanswered(self) -> int:
+        """Requests without an answer, whatever became of them."""
+        return self.total - self.resumed - self.answered
 
     @property
     def eta_seconds(self) -> float | None:

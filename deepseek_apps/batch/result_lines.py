@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
-__all__ = ["Span", "Spans", "repair_tail", "result_line", "scan"]
+__all__ = ["ResultState", "Span", "Spans", "repair_tail", "result_line", "scan"]
 
 ResultState = Literal["answered", "refused", "failed"]
 Spans = dict[str, "Span"]

@@ -15,7 +15,7 @@ from typing import BinaryIO, Self
 
 from deepseek_apps.batch._file_lock import try_lock
 from deepseek_apps.batch.errors import BatchInputError, BatchOutputError
-from deepseek_apps.batch.result_lines import Spans, repair_tail, scan
+from deepseek_apps.batch.result_lines import ResultState, Spans, repair_tail, scan
 from deepseek_apps.batch.source import BatchSource
 
 __all__ = ["BatchResults"]
@@ -83,9 +83,9 @@ class BatchResults:
         failed = {name for name, span in self.spans.items() if span.state == "failed"}
         return [name for name in self._source.custom_ids if name not in self.spans or name in failed]
 
-    def count(self, *states: str) -> int:
-        """Return how many requests have a result of one of these states."""
-        return sum(span.state in states for span in self.spans.values())
+    def count(self, state: ResultState) -> int:
+        """Return how many requests have a result of this state."""
+        return sum(span.state == state for span in self.spans.values())
 
     def append(self, lines: Iterable[bytes]) -> None:
         """Add lines and return once they are on the disk.

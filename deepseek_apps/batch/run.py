@@ -77,7 +77,10 @@ class BatchRun:
         self._gate = Gate(self._limit, self._purse, self._clock, opens_at=opens_at)
         self._patience = Patience(self._options.max_retries, chance or random.Random())  # noqa: S311
         self._progress = BatchProgress(
-            total=len(source), resumed=len(source) - len(results.unfinished), cost=self._purse.spent
+            total=len(source),
+            resumed=results.count("answered"),
+            refused_before=results.count("refused"),
+            cost=self._purse.spent,
         )
         self._started = 0.0
         self._model = client.backend.default_model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -47,25 +46,10 @@ def count_prompt_tokens(request: BatchRequest, model: str) -> int:
     from deepseek_apps import tokens  # noqa: PLC0415  lazy: loads a tokenizer of 130,000 words
 
     body = request.body
-    messages = body.get("messages")
-    if not isinstance(messages, list):
-        parts: Iterable[object] = (
-            body.get("prompt"),
-            body.get("suffix"),
-            body.get("instructions"),
-            body.get("input"),
-        )
-        return sum(tokens.count_text(_text(part)) for part in parts if part)
-    switch = body.get("thinking")
-    thinking = switch.get("type") != "disabled" if isinstance(switch, dict) else None
-    return tokens.count_tokens(
-        messages,
-        tools=body.get("tools"),
-        model=model,
-        thinking=thinking,
-        reasoning_effort=body.get("reasoning_effort"),
-        response_format=body.get("response_format"),
-    )
+    if isinstance(body.get("messages"), list):
+        return tokens.count_body({**body, "model": model})
+    parts = (body.get(name) for name in ("prompt", "suffix", "instructions", "input"))
+    return sum(tokens.count_text(_text(part)) for part in parts if part)
 
 
 def _text(part: object) -> str:

@@ -139,6 +139,18 @@ class Output:
             disable=not self._stderr.is_terminal,
         )
 
+    def counter(self) -> Progress:
+        """Return a bar for stderr that counts things, with room for a remark and the remaining time."""
+        from rich import progress  # noqa: PLC0415  lazy: only `batch` shows one
+
+        return progress.Progress(
+            progress.BarColumn(bar_width=20),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.description}", markup=False),
+            console=self._stderr,
+            disable=not self._stderr.is_terminal,
+        )
+
     def stream_piece(self, delta: TextDelta) -> None:
         """Print a piece of text without a line end: the answer on stdout, reasoning on stderr."""
         console = self._stderr if delta.kind == "reasoning" else self._stdout
