@@ -37,7 +37,7 @@ class Asked:
     @property
     def sent(self) -> str:
         """Everything that left the client, for looking for what must not be there."""
-        return json.dumps([self.path, dict(self.headers), self.body])
+        return json.dumps([self.path, dict(self.headers), self.body], default=repr)
 
 
 @dataclass(frozen=True)
@@ -162,13 +162,16 @@ def _handler(fake: FakeDeepSeek) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             self._answer()
 
+        def do_DELETE(self) -> None:
+            self._answer()
+
         def log_message(self, *args: object) -> None:
             pass
 
         def _answer(self) -> None:
             data = self.rfile.read(int(self.headers.get("content-length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            asked = Asked(self.command, self.path, headers, json.loads(data) if data else None)
+            asked = Asked(self.command, self.path, headers, _decoded(data))
             fake.asked.append(asked)
             try:
                 self._send(fake.next_reply(asked))
@@ -188,6 +191,14 @@ def _handler(fake: FakeDeepSeek) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(b"" if reply.cut else b"0\r\n\r\n")
 
     return Handler
+
+
+def _decoded(data: bytes) -> Any:
+    """JSON where it is JSON; an upload stays bytes."""
+    try:
+        return json.loads(data) if data else None
+    except ValueError:
+        return data
 
 
 def _wire(part: bytes | threading.Event, closing: threading.Event) -> bytes:
