@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.language_models import ModelProfile
 
 from deepseek_apps._chat_request import thinking_field
+from deepseek_apps.backends.replies import check_status, read_json
 from deepseek_apps.catalog import HostedModel, catalogue
 from deepseek_apps.client import AsyncDeepSeek, DeepSeek
 from deepseek_apps.errors import SettingsError
+from deepseek_apps.tokens import count_with_backend
+from deepseek_apps.tokens import token_ids as deepseek_token_ids
+from deepseek_apps.wire.tool_schema import plain_tools, strict_tools
 
 if TYPE_CHECKING:
     from deepseek_apps.chat_model import ChatDeepSeek
@@ -224,11 +228,8 @@ def has_json_schema(model: ChatDeepSeek) -> bool:
 
 def wire_tools(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the tools as the API accepts them; where one is strict, all are."""
-    if not any((tool.get("function") or {}).get("strict") for tool in tools):
-        return tools
-    from deepseek_apps.wire.tool_schema import strict_tools  # noqa: PLC0415  few requests need it
-
-    return strict_tools(tools)
+    strict = any((tool.get("function") or {}).get("strict") for tool in tools)
+    return strict_tools(tools) if strict else plain_tools(tools)
 
 
 def takes_images(model: ChatDeepSeek, name: str) -> bool:
@@ -239,10 +240,16 @@ def takes_images(model: ChatDeepSeek, name: str) -> bool:
 
 
 def token_ids(model: ChatDeepSeek, text: str) -> list[int]:
-    """Return the tokens of a text; nothing leaves the machine."""
-    raise NotImplementedError
+    """Return the tokens of a text: the local model's own, and DeepSeek's for the others."""
+    if model.root_client.backend_name != "local":
+        return deepseek_token_ids(text)
+    body = {"model": backend_identity(model)["model"], "prompt": text}
+    response = model.root_client._client.post("tokenize", json=body)
+    check_status(response)
+    return list(read_json(response)["tokens"])
 
 
 def count_tokens(model: ChatDeepSeek, body: Mapping[str, Any]) -> int:
-    """Count the tokens of a request's prompt."""
-    raise NotImplementedError
+    """Count the tokens of a request's prompt, markup and tools included."""
+    named = {**body, "model": body.get("model") or backend_identity(model)["model"]}
+    return count_with_backend(model.root_client._client, named)
