@@ -13,6 +13,8 @@ from deepseek_apps.backends._engines import Notice
 from deepseek_apps.backends.base import Backend
 from deepseek_apps.backends.local import LocalBackend
 from deepseek_apps.backends.select import select_backend
+from deepseek_apps.backends.target import Target
+from deepseek_apps.routing.metering import metered, metered_async
 from deepseek_apps.settings import BackendChoice, load_settings
 
 __all__ = ["AsyncBackendClient", "BackendClient", "async_http_client", "http_client", "timeout_of"]
@@ -29,7 +31,7 @@ class BackendClient(httpx2.Client):
 
     def __init__(self, backend: Backend, *, timeout: float = 600.0) -> None:
         super().__init__(
-            transport=backend.transport(),
+            transport=metered(backend.transport(), only(backend)),
             base_url=backend.base_url,
             timeout=timeout_of(timeout),
             follow_redirects=False,
@@ -54,7 +56,7 @@ class AsyncBackendClient(httpx2.AsyncClient):
 
     def __init__(self, backend: Backend, *, timeout: float = 600.0) -> None:
         super().__init__(
-            transport=backend.async_transport(),
+            transport=metered_async(backend.async_transport(), only(backend)),
             base_url=backend.base_url,
             timeout=timeout_of(timeout),
             follow_redirects=False,
@@ -113,6 +115,11 @@ def async_http_client(
     settings = load_settings(backend=backend, model=model, timeout=timeout)
     chosen = _with_notice(select_backend(settings, base_url=base_url, api_key=api_key), notice)
     return AsyncBackendClient(chosen, timeout=settings.timeout)
+
+
+def only(backend: Backend) -> tuple[Target, ...]:
+    """Return a backend as the one target there is."""
+    return (Target(label=backend.name, replicas=(backend,)),)
 
 
 def _with_notice(backend: Backend, notice: Notice | None) -> Backend:

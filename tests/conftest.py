@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ def pytest_configure() -> None:
     """Take Ctrl-C as usual: a background job of a shell ignores it, and so would the processes under test."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the calls that tests make out of the developer's ledger and history."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEEPSEEK_APPS_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if foreign and not name.endswith("_DIR"):  # where models and histories are kept is no setting
             monkeypatch.delenv(name)
     monkeypatch.setenv("DEEPSEEK_APPS_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.setenv("DEEPSEEK_APPS_STATE_DIR", str(tmp_path / "state"))
 
 
 @pytest.fixture
