@@ -23,11 +23,15 @@ class MeteredStream(httpx2.SyncByteStream):
         self._stream = stream
         self._call = call
         self._reader = StreamReader()
+        self._waiting = True
 
     def __iter__(self) -> Iterator[bytes]:
+        feed = self._reader.feed
         try:
             for chunk in self._stream:
-                _take(self._call, self._reader, chunk)
+                feed(chunk)
+                if self._waiting:
+                    self._note_first()
                 yield chunk
         except GeneratorExit:
             raise  # close() follows, and knows whether the answer was complete
@@ -43,6 +47,11 @@ class MeteredStream(httpx2.SyncByteStream):
         finally:
             self._end("abandoned")
 
+    def _note_first(self) -> None:
+        if self._reader.events:
+            self._waiting = False
+            self._call.note_first()
+
     def _end(self, outcome: Outcome) -> None:
         self._call.end(_final(outcome, self._reader), self._reader)
 
@@ -54,11 +63,15 @@ class AsyncMeteredStream(httpx2.AsyncByteStream):
         self._stream = stream
         self._call = call
         self._reader = StreamReader()
+        self._waiting = True
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        feed = self._reader.feed
         try:
             async for chunk in self._stream:
-                _take(self._call, self._reader, chunk)
+                feed(chunk)
+                if self._waiting:
+                    self._note_first()
                 yield chunk
         except GeneratorExit:
             raise  # as in the synchronous twin
@@ -74,15 +87,14 @@ class AsyncMeteredStream(httpx2.AsyncByteStream):
         finally:
             await self._end("abandoned")
 
+    def _note_first(self) -> None:
+        if self._reader.events:
+            self._waiting = False
+            self._call.note_first()
+
     async def _end(self, outcome: Outcome) -> None:
         if not self._call.ended:
             await in_thread(partial(self._call.end, _final(outcome, self._reader), self._reader))
-
-
-def _take(call: Call, reader: StreamReader, chunk: bytes) -> None:
-    reader.feed(chunk)
-    if reader.events:
-        call.note_first()
 
 
 def _final(outcome: Outcome, reader: StreamReader) -> Outcome:

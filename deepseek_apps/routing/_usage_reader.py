@@ -13,14 +13,10 @@ __all__ = ["BodyReader", "StreamReader", "UsageReader"]
 
 USAGE = b'"usage"'
 NO_USAGE = (b'"usage":null', b'"usage": null')
-ERRORS = (b'\ndata: {"error"', b'\ndata:{"error"', b"\nevent: error")
-ENDS = (
-    b"\ndata: [DONE]",
-    b"\ndata:[DONE]",
-    b'"response.completed"',
-    b'"response.incomplete"',
-    b'"message_stop"',
-)
+ERROR = b'"error"'
+ERROR_LINES = (b'data: {"error"', b'data:{"error"', b"event: error")
+END_LINES = (b"data: [DONE]", b"data:[DONE]")
+END_NAMES = (b'"response.completed"', b'"response.incomplete"', b'"message_stop"')
 # Longer lines are no usage events; longer bodies are not held in memory for their token counts.
 LONGEST = 16_000_000
 
@@ -77,26 +73,31 @@ class StreamReader:
         self.failed = False
         self.events = 0
         self._rest = b""
+        self._last = (b"", b"")
 
     def feed(self, data: bytes) -> None:
         """Look at the lines that end in these bytes."""
-        if self._rest:
+        # This runs for every token. Inside JSON a quote is escaped, so these names are fields and no text.
+        lines = data
+        if self._rest or not data.endswith(b"\n"):
             data = self._rest + data
-        end = data.rfind(b"\n") + 1
-        self._rest = data[end:] if len(data) - end <= LONGEST else b""
-        # No JSON holds a line end, so what follows one is a field of an event and no answer's text.
-        lines = b"\n" + data[:end]
+            end = data.rfind(b"\n") + 1
+            lines, self._rest = data[:end], data[end:] if len(data) - end <= LONGEST else b""
         self.events += lines.count(b"data:")
+        self._last = (self._last[1], lines)
         if USAGE in lines:
             self._read_usage(lines)
-        if not self.complete and any(mark in lines for mark in ENDS):
-            self.complete = True
-        if not self.failed and any(mark in lines for mark in ERRORS):
+        if ERROR in lines and any(_begins_line(mark, b"".join(self._last)) for mark in ERROR_LINES):
             self.failed = True
 
     def finish(self) -> None:
-        """Look at a last line without an end."""
-        self.feed(b"\n")
+        """Look at a last line without an end, and at whether the last events end the answer."""
+        if self._rest:
+            self.feed(b"\n")
+        last = b"".join(self._last)
+        self.complete = any(name in last for name in END_NAMES) or any(
+            _begins_line(line, last) for line in END_LINES
+        )
 
     def _read_usage(self, lines: bytes) -> None:
         for line in lines.split(b"\n"):
@@ -108,6 +109,10 @@ class StreamReader:
                 if isinstance(holder, dict):
                     self.usage.update(_usage(holder))
                     self.model = _model(holder) or self.model
+
+
+def _begins_line(mark: bytes, lines: bytes) -> bool:
+    return lines.startswith(mark) or b"\n" + mark in lines
 
 
 def _parse(data: bytes) -> dict[str, Any]:
