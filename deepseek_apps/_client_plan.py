@@ -5,7 +5,7 @@ Imports the SDK, so only client.py imports it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -15,8 +15,9 @@ from openai import NotGiven
 from pydantic import SecretStr
 
 from deepseek_apps.backend_client import AsyncBackendClient, BackendClient, timeout_of
-from deepseek_apps.backends import PLACEHOLDER_KEY, Backend, select_backend
+from deepseek_apps.backends import PLACEHOLDER_KEY, Backend
 from deepseek_apps.errors import NotFoundError, SettingsError
+from deepseek_apps.routing.routed import select_route
 from deepseek_apps.settings import BackendChoice, load_settings
 
 __all__ = [
@@ -38,7 +39,7 @@ class ClientOptions:
 
     backend: BackendChoice | None
     model: str | None
-    base_url: str | httpx2.URL | None
+    base_url: str | httpx2.URL | Sequence[str] | None
     api_key: str | SecretStr | None
     timeout: TimeoutOption
     max_retries: int | None
@@ -52,6 +53,8 @@ class ClientPlan:
     base_url: str
     timeout: float | httpx2.Timeout | None
     max_retries: int
+    deadline: float | None
+    through: object | None = None
 
 
 def plan_client(
@@ -64,7 +67,7 @@ def plan_client(
 
     Args:
         options: The arguments.
-        http_client: The one given, if any; ours carry their backend, and others are refused.
+        http_client: The one given, if any; ours carry their backend, others only make the connections.
         rest: The SDK's other arguments, none of which mean anything here.
         kind: Which of ours it has to be.
 
@@ -77,6 +80,8 @@ def plan_client(
         return _plan_from_settings(options)
     if isinstance(http_client, kind):
         return _plan_from_client(options, http_client)
+    if not isinstance(http_client, BackendClient | AsyncBackendClient):
+        return replace(_plan_from_settings(options), through=http_client)
     maker = "http_client" if kind is BackendClient else "async_http_client"
     raise SettingsError(
         f"http_client is a {type(http_client).__name__}, not a client that keeps keys from other hosts",
@@ -112,8 +117,8 @@ def forget_openai_environment(
 
 def _plan_from_settings(options: ClientOptions) -> ClientPlan:
     settings = load_settings(backend=options.backend, model=options.model)
-    base_url = None if options.base_url is None else str(options.base_url)
-    backend = select_backend(settings, base_url=base_url, api_key=options.api_key)
+    base_url = _addresses(options.base_url)
+    backend = select_route(settings, base_url=base_url, api_key=options.api_key, model=options.model)
     # A local failure is not a lost packet: asking again would only generate twice.
     retries = 0 if backend.name == "local" else settings.max_retries
     return ClientPlan(
@@ -121,6 +126,7 @@ def _plan_from_settings(options: ClientOptions) -> ClientPlan:
         base_url=backend.base_url,
         timeout=_timeout(options.timeout, timeout_of(settings.timeout)),
         max_retries=retries if options.max_retries is None else options.max_retries,
+        deadline=settings.deadline,
     )
 
 
@@ -134,16 +140,23 @@ def _plan_from_client(options: ClientOptions, client: BackendClient | AsyncBacke
         )
     key = options.api_key.get_secret_value() if isinstance(options.api_key, SecretStr) else options.api_key
     if key and key != PLACEHOLDER_KEY and backend.name != "local":
-        backend = replace(backend, api_key=SecretStr(key))
+        backend = backend.with_key(SecretStr(key))
     if options.model is not None:
-        backend = replace(backend, default_model=backend.model_name(options.model))
+        backend = backend.with_model(backend.model_name(options.model))
     retries = 0 if backend.name == "local" else DEFAULT_RETRIES
     return ClientPlan(
         backend=backend,
-        base_url=backend.base_url if options.base_url is None else str(options.base_url),
+        base_url=_addresses(options.base_url) or backend.base_url,
         timeout=_timeout(options.timeout, client.timeout),
         max_retries=retries if options.max_retries is None else options.max_retries,
+        deadline=client.deadline,
     )
+
+
+def _addresses(given: str | httpx2.URL | Sequence[str] | None) -> str | None:
+    if given is None:
+        return None
+    return str(given) if isinstance(given, str | httpx2.URL) else ",".join(given)
 
 
 def _timeout(given: TimeoutOption, default: httpx2.Timeout) -> httpx2.Timeout | None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import replace
+from collections.abc import Sequence
 
 import httpx2
 from pydantic import SecretStr
 
 from deepseek_apps.backends._engines import Notice
 from deepseek_apps.backends.base import Backend
-from deepseek_apps.backends.local import LocalBackend
-from deepseek_apps.backends.select import select_backend
-from deepseek_apps.backends.target import Target
+from deepseek_apps.backends.foreign import foreign_async_transport, foreign_transport
+from deepseek_apps.errors import SettingsError
+from deepseek_apps.routing._deadline_transport import AsyncDeadlineTransport, DeadlineTransport
 from deepseek_apps.routing.metering import metered, metered_async
+from deepseek_apps.routing.routed import RoutedBackend, select_route, targets_of
 from deepseek_apps.settings import BackendChoice, load_settings
 
 __all__ = ["AsyncBackendClient", "BackendClient", "async_http_client", "http_client", "timeout_of"]
@@ -23,23 +24,43 @@ CONNECT_SECONDS = 10.0
 
 
 class BackendClient(httpx2.Client):
-    """An httpx2 client whose requests reach one backend. Redirects are never followed.
+    """An httpx2 client whose requests reach one backend, or a router's choice. Redirects are never followed.
 
     Attributes:
         backend: Who answers.
+        deadline: Seconds a whole call may take if its request says nothing; None is no limit.
+
+    Args:
+        backend, deadline: As above.
+        timeout: Seconds to wait for the next byte.
+        through: A client of httpx2 or httpx that makes the connections; who made it closes it.
+
+    Raises:
+        SettingsError: `through` is no such client, or could carry bytes off a machine they must not leave.
     """
 
-    def __init__(self, backend: Backend, *, timeout: float = 600.0) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        timeout: float = 600.0,
+        deadline: float | None = None,
+        through: object | None = None,
+    ) -> None:
+        inner = None if through is None else foreign_transport(_checked(through, backend))
+        transport = DeadlineTransport(backend.transport(inner), deadline)
         super().__init__(
-            transport=metered(backend.transport(), only(backend)),
+            transport=metered(transport, targets_of(backend)),
             base_url=backend.base_url,
             timeout=timeout_of(timeout),
             follow_redirects=False,
         )
         self.backend = backend
+        self.deadline = deadline
+        self._through = through
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.backend, self.timeout)
+        return _pickled(self, self._through)
 
     def __del__(self) -> None:
         # Chat models are dropped and not closed; their connections need not wait for the process to end.
@@ -48,23 +69,30 @@ class BackendClient(httpx2.Client):
 
 
 class AsyncBackendClient(httpx2.AsyncClient):
-    """An asynchronous httpx2 client whose requests reach one backend. Redirects are never followed.
+    """The asynchronous twin of BackendClient, with the same arguments and errors."""
 
-    Attributes:
-        backend: Who answers.
-    """
-
-    def __init__(self, backend: Backend, *, timeout: float = 600.0) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        timeout: float = 600.0,
+        deadline: float | None = None,
+        through: object | None = None,
+    ) -> None:
+        inner = None if through is None else foreign_async_transport(_checked(through, backend))
+        transport = AsyncDeadlineTransport(backend.async_transport(inner), deadline)
         super().__init__(
-            transport=metered_async(backend.async_transport(), only(backend)),
+            transport=metered_async(transport, targets_of(backend)),
             base_url=backend.base_url,
             timeout=timeout_of(timeout),
             follow_redirects=False,
         )
         self.backend = backend
+        self.deadline = deadline
+        self._through = through
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.backend, self.timeout)
+        return _pickled(self, self._through)
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
@@ -75,7 +103,7 @@ def http_client(
     backend: BackendChoice | None = None,
     *,
     model: str | None = None,
-    base_url: str | None = None,
+    base_url: str | Sequence[str] | None = None,
     api_key: str | SecretStr | None = None,
     timeout: float | None = None,
     notice: Notice | None = None,
@@ -85,9 +113,9 @@ def http_client(
     The key is added by the client itself, so the framework may be given any placeholder as its own.
 
     Args:
-        backend: hosted, local, server or auto; None takes the configured one.
+        backend: hosted, local, server, server:NAME, auto, cheapest or private; None takes the configured one.
         model: Name or path of the model that the local backend answers with when asked for a hosted name.
-        base_url: Address of a server.
+        base_url: Address of a server; several are replicas of one.
         api_key: Key for that address, or for the hosted API.
         timeout: Seconds to wait for the next byte; None takes the configured 600.
         notice: Told one line before a local model is loaded, if there is something to say: what was chosen
@@ -98,38 +126,47 @@ def http_client(
         AuthenticationError: The hosted API was chosen and there is no key for it.
     """
     settings = load_settings(backend=backend, model=model, timeout=timeout)
-    chosen = _with_notice(select_backend(settings, base_url=base_url, api_key=api_key), notice)
-    return BackendClient(chosen, timeout=settings.timeout)
+    chosen = select_route(settings, base_url=base_url, api_key=api_key, model=model, notice=notice)
+    return BackendClient(chosen, timeout=settings.timeout, deadline=settings.deadline)
 
 
 def async_http_client(
     backend: BackendChoice | None = None,
     *,
     model: str | None = None,
-    base_url: str | None = None,
+    base_url: str | Sequence[str] | None = None,
     api_key: str | SecretStr | None = None,
     timeout: float | None = None,
     notice: Notice | None = None,
 ) -> AsyncBackendClient:
     """Return the asynchronous twin of `http_client`, with the same arguments and errors."""
     settings = load_settings(backend=backend, model=model, timeout=timeout)
-    chosen = _with_notice(select_backend(settings, base_url=base_url, api_key=api_key), notice)
-    return AsyncBackendClient(chosen, timeout=settings.timeout)
+    chosen = select_route(settings, base_url=base_url, api_key=api_key, model=model, notice=notice)
+    return AsyncBackendClient(chosen, timeout=settings.timeout, deadline=settings.deadline)
 
 
-def only(backend: Backend) -> tuple[Target, ...]:
-    """Return a backend as the one target there is."""
-    return (Target(label=backend.name, replicas=(backend,)),)
+def _checked(through: object, backend: Backend) -> object:
+    if isinstance(backend, RoutedBackend) and backend.policy == "private":
+        raise SettingsError(
+            "backend='private' makes its own connections: an http_client could have a proxy",
+            help_message="Leave http_client out, or use another backend.",
+        )
+    return through
 
 
-def _with_notice(backend: Backend, notice: Notice | None) -> Backend:
-    return replace(backend, notice=notice) if isinstance(backend, LocalBackend) else backend
+def _pickled(client: BackendClient | AsyncBackendClient, through: object) -> tuple[object, ...]:
+    if through is not None:
+        raise TypeError("a client that connects through another http_client cannot be pickled")
+    return _rebuild, (type(client), client.backend, client.timeout, client.deadline)
 
 
 def _rebuild(
-    kind: type[BackendClient | AsyncBackendClient], backend: Backend, timeout: httpx2.Timeout
+    kind: type[BackendClient | AsyncBackendClient],
+    backend: Backend,
+    timeout: httpx2.Timeout,
+    deadline: float | None,
 ) -> BackendClient | AsyncBackendClient:
-    client = kind(backend)
+    client = kind(backend, deadline=deadline)
     client.timeout = timeout
     return client
 

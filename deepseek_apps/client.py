@@ -7,7 +7,7 @@ reaches a host it was not given for, and what _client_extras.py adds: the defaul
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -32,17 +32,20 @@ class DeepSeek(SyncExtras):
     holds the key.
 
     Args:
-        backend: hosted, local, server, or auto: the server if an address is set, else hosted if there is a
+        backend: hosted, local, server, server:NAME, or a policy: cheapest, private (nothing leaves this
+            machine), or auto: the server if an address is set, else hosted if there is a
             DeepSeek key, else local. Default: the configured one, auto.
         model: Default model; see `default_model`.
-        base_url: Address of a server, or of the hosted API.
+        base_url: Address of a server, or of the hosted API; several are replicas of one server.
         api_key: Key for that address. Default: DEEPSEEK_API_KEY for the hosted API, and for a server
             DEEPSEEK_APPS_SERVER_API_KEY. OPENAI_API_KEY is never used.
         timeout: Seconds to wait for the next byte, or an httpx2.Timeout; None waits for ever. Default: 600.
         max_retries: How often a failed request is sent again. Default: 2, and 0 for the local backend.
         default_headers: Sent with every request; credentials belong into api_key.
         default_query: Sent with every request.
-        http_client: A client made by `deepseek_apps.http_client`, to share its connections and its backend.
+        http_client: A client made by `deepseek_apps.http_client`, to share its connections and its backend;
+            or any client of httpx2 or httpx, to connect through its proxy or with its certificates. That one
+            gets no say in who is asked and with which key, and stays open: it is yours.
         sdk_options: The SDK's other options; they exist for its copy() and are refused when given a value.
 
     Raises:
@@ -55,7 +58,7 @@ class DeepSeek(SyncExtras):
         *,
         backend: BackendChoice | None = None,
         model: str | None = None,
-        base_url: str | httpx2.URL | None = None,
+        base_url: str | httpx2.URL | Sequence[str] | None = None,
         api_key: str | SecretStr | None = None,
         timeout: TimeoutOption = NOT_GIVEN,
         max_retries: int | None = None,
@@ -74,7 +77,7 @@ class DeepSeek(SyncExtras):
         )
         plan = plan_client(options, http_client, sdk_options, BackendClient)
         if not (isinstance(http_client, BackendClient) and http_client.backend == plan.backend):
-            http_client = BackendClient(plan.backend)
+            http_client = BackendClient(plan.backend, deadline=plan.deadline, through=plan.through)
         super().__init__(
             # The real key lives in the transport and nowhere else.
             api_key=PLACEHOLDER_KEY,
@@ -103,7 +106,7 @@ class AsyncDeepSeek(AsyncExtras):
         *,
         backend: BackendChoice | None = None,
         model: str | None = None,
-        base_url: str | httpx2.URL | None = None,
+        base_url: str | httpx2.URL | Sequence[str] | None = None,
         api_key: str | SecretStr | None = None,
         timeout: TimeoutOption = NOT_GIVEN,
         max_retries: int | None = None,
@@ -122,7 +125,7 @@ class AsyncDeepSeek(AsyncExtras):
         )
         plan = plan_client(options, http_client, sdk_options, AsyncBackendClient)
         if not (isinstance(http_client, AsyncBackendClient) and http_client.backend == plan.backend):
-            http_client = AsyncBackendClient(plan.backend)
+            http_client = AsyncBackendClient(plan.backend, deadline=plan.deadline, through=plan.through)
         super().__init__(
             api_key=PLACEHOLDER_KEY,
             base_url=plan.base_url,

@@ -19,6 +19,7 @@ DeepSeekAppsError              exit 1
        ├─ OverloadedError           1    500, 502, 503, 504, and answers given up half-way   retryable
        ├─ UnreachableError          1    no connection, or it broke                retryable
        └─ TimedOutError           124    too long without a byte                   retryable
+            └─ DeadlineExceededError     the whole call took too long
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ __all__ = [
     "BackendError",
     "BudgetExceededError",
     "ContextOverflowError",
+    "DeadlineExceededError",
     "DeepSeekAppsError",
     "InsufficientBalanceError",
     "InvalidRequestError",
@@ -166,6 +168,12 @@ class TimedOutError(BackendError):
 
     exit_code = 124
     retryable = True
+
+
+class DeadlineExceededError(TimedOutError):
+    """The call was not over by its deadline; unlike after a silence, there is no time left to ask again."""
+
+    retryable = False
 
 
 def from_openai_error(exc: Exception) -> DeepSeekAppsError:

@@ -133,6 +133,7 @@ CLASSES: dict[type[errors.BackendError], type[_Chat]] = {
     errors.OverloadedError: ChatOverloadedError,
     errors.UnreachableError: ChatUnreachableError,
     errors.TimedOutError: ChatTimedOutError,
+    errors.DeadlineExceededError: ChatTimedOutError,
 }
 # Where two statuses share a class of ours and the other two families tell them apart.
 BY_STATUS: dict[int, type[_Chat]] = {403: ChatPermissionDeniedError, 422: ChatUnprocessableError}

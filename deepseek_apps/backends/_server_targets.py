@@ -94,7 +94,9 @@ def _named(settings: Settings, name: str, key: SecretStr | None, model: str | No
     row = settings.servers[name]
     own = key or _key_of(name, row.api_key_env)
     replicas = tuple(
-        ServerBackend(base_url=url, api_key=own, default_model=model or row.model or settings.model)
+        ServerBackend(
+            base_url=url, api_key=own, default_model=model or row.model or settings.model, flavor=row.flavor
+        )
         for url in row.base_urls
     )
     return Target(

@@ -7,8 +7,8 @@ know which backend it is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
 
 import httpx2
 from pydantic import SecretStr
@@ -28,24 +28,39 @@ class Backend(ABC):
     """Who answers. Comparing, copying and pickling are by value; a pickle holds the key.
 
     Attributes:
-        name: Kind of backend.
         base_url: Address that request paths are joined to.
         api_key: Key for that address and no other; None sends none. Never part of a repr.
         default_model: Model to ask for when the caller names none; None if only the backend knows.
     """
 
-    name: ClassVar[BackendName]
     base_url: str
     api_key: SecretStr | None = field(default=None, repr=False)
     default_model: str | None = None
 
+    @property
     @abstractmethod
-    def transport(self) -> httpx2.BaseTransport:
-        """Return a new transport; opens no connection and loads no model before its first request."""
+    def name(self) -> BackendName:
+        """Kind of backend."""
 
     @abstractmethod
-    def async_transport(self) -> httpx2.AsyncBaseTransport:
+    def transport(self, inner: httpx2.BaseTransport | None = None) -> httpx2.BaseTransport:
+        """Return a new transport; opens no connection and loads no model before its first request.
+
+        Args:
+            inner: What makes the connections, instead of the transport's own; this process needs none.
+        """
+
+    @abstractmethod
+    def async_transport(self, inner: httpx2.AsyncBaseTransport | None = None) -> httpx2.AsyncBaseTransport:
         """Return a new asynchronous transport; it behaves as `transport` does."""
+
+    def with_key(self, key: SecretStr) -> Self:
+        """Return the same backend with another key."""
+        return replace(self, api_key=key)
+
+    def with_model(self, model: str) -> Self:
+        """Return the same backend with another default model."""
+        return replace(self, default_model=model)
 
     def model_name(self, name: str) -> str:
         """Return the name to send for what the caller called a model.

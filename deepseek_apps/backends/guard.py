@@ -150,11 +150,16 @@ class _AsyncCheckedStream(httpx2.AsyncByteStream):
 
 
 class GuardedTransport(httpx2.BaseTransport):
-    """Real HTTP to one origin."""
+    """Real HTTP to one origin.
 
-    def __init__(self, guard: Guard) -> None:
+    Args:
+        guard: Says what may leave.
+        inner: Makes the connections; None is a pool of its own, through the environment's proxy.
+    """
+
+    def __init__(self, guard: Guard, inner: httpx2.BaseTransport | None = None) -> None:
         self._guard = guard
-        self._inner = httpx2.HTTPTransport(proxy=guard.proxy())
+        self._inner = inner or httpx2.HTTPTransport(proxy=guard.proxy())
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request; see `Guard.prepare` for what is refused."""
@@ -171,11 +176,11 @@ class GuardedTransport(httpx2.BaseTransport):
 
 
 class AsyncGuardedTransport(httpx2.AsyncBaseTransport):
-    """Real HTTP to one origin, asynchronously."""
+    """Real HTTP to one origin, asynchronously; as GuardedTransport."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, inner: httpx2.AsyncBaseTransport | None = None) -> None:
         self._guard = guard
-        self._inner = httpx2.AsyncHTTPTransport(proxy=guard.proxy())
+        self._inner = inner or httpx2.AsyncHTTPTransport(proxy=guard.proxy())
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request; see `Guard.prepare` for what is refused."""

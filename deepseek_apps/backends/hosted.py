@@ -38,13 +38,13 @@ class HostedBackend(Backend):
     base_url: str = field(default_factory=lambda: catalogue().base_url)
     default_model: str | None = field(default_factory=lambda: catalogue().default_model)
 
-    def transport(self) -> httpx2.BaseTransport:
+    def transport(self, inner: httpx2.BaseTransport | None = None) -> httpx2.BaseTransport:
         """Return HTTP to the API and to no other host."""
-        return GuardedTransport(self._guard())
+        return GuardedTransport(self._guard(), inner)
 
-    def async_transport(self) -> httpx2.AsyncBaseTransport:
+    def async_transport(self, inner: httpx2.AsyncBaseTransport | None = None) -> httpx2.AsyncBaseTransport:
         """Return asynchronous HTTP to the API and to no other host."""
-        return AsyncGuardedTransport(self._guard())
+        return AsyncGuardedTransport(self._guard(), inner)
 
     def model_name(self, name: str) -> str:
         """Return today's name of a model; retired names are refused."""

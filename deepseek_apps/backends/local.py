@@ -71,11 +71,14 @@ class LocalBackend(Backend):
     cache_dtype: CacheDtype = "auto"
     notice: Notice | None = field(default=None, repr=False, compare=False)
 
-    def transport(self) -> httpx2.BaseTransport:
+    def transport(self, inner: httpx2.BaseTransport | None = None) -> httpx2.BaseTransport:  # noqa: ARG002
         """Return a transport to the shared engine, which is loaded by the first request."""
         return LocalTransport(self._handler())
 
-    def async_transport(self) -> httpx2.AsyncBaseTransport:
+    def async_transport(
+        self,
+        inner: httpx2.AsyncBaseTransport | None = None,  # noqa: ARG002
+    ) -> httpx2.AsyncBaseTransport:
         """Return an asynchronous transport to the shared engine, which is loaded by the first request."""
         return AsyncLocalTransport(self._handler())
 

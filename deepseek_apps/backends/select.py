@@ -7,6 +7,7 @@ Which of several targets a request goes to is the router's decision, not made he
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pydantic import SecretStr
@@ -34,7 +35,7 @@ def select_backend(
 def select_targets(
     settings: Settings,
     *,
-    base_url: str | None = None,
+    base_url: str | Sequence[str] | None = None,
     api_key: str | SecretStr | None = None,
     model: str | None = None,
 ) -> tuple[Target, ...]:
@@ -193,7 +194,7 @@ def _is_hosted(url: str) -> bool:
     return origin_of(url.split(",", maxsplit=1)[0]) == origin_of(catalogue().base_url)
 
 
-def _checked(base_url: str) -> tuple[str, ...]:
+def _checked(base_url: str | Sequence[str]) -> tuple[str, ...]:
     try:
         return split_addresses(base_url)
     except ValueError as error:

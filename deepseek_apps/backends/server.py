@@ -41,13 +41,13 @@ class ServerBackend(Backend):
         if self.flavor is not None:
             server_flavor(self.flavor)
 
-    def transport(self) -> httpx2.BaseTransport:
+    def transport(self, inner: httpx2.BaseTransport | None = None) -> httpx2.BaseTransport:
         """Return HTTP to this server and to no other."""
-        return ServerTransport(GuardedTransport(self._guard()), self.base_url, self.flavor)
+        return ServerTransport(GuardedTransport(self._guard(), inner), self.base_url, self.flavor)
 
-    def async_transport(self) -> httpx2.AsyncBaseTransport:
+    def async_transport(self, inner: httpx2.AsyncBaseTransport | None = None) -> httpx2.AsyncBaseTransport:
         """Return asynchronous HTTP to this server and to no other."""
-        return AsyncServerTransport(AsyncGuardedTransport(self._guard()), self.base_url, self.flavor)
+        return AsyncServerTransport(AsyncGuardedTransport(self._guard(), inner), self.base_url, self.flavor)
 
     def _guard(self) -> Guard:
         return Guard(name=self.name, base_url=self.base_url, api_key=self.api_key, checks_done=False)

@@ -102,8 +102,8 @@ def test_clients_can_share_one_http_client(fake: FakeDeepSeek) -> None:
             DeepSeek(http_client=shared, backend="local")
 
 
-def test_an_http_client_that_does_not_guard_keys_is_refused() -> None:
-    for foreign in (httpx2.Client(), async_http_client("local")):
+def test_an_http_client_of_the_wrong_kind_is_refused() -> None:
+    for foreign in (httpx2.AsyncClient(), object(), async_http_client("local")):
         with pytest.raises(SettingsError, match="http_client is a") as caught:
             DeepSeek(http_client=foreign)
         assert "deepseek_apps.http_client()" in caught.value.help_message
