@@ -45,12 +45,15 @@ class AdaptiveLimit:
         """Requests that may run at once."""
         return max(1, int(self._limit))
 
-    def succeeded(self, now: float) -> None:
-        """Note that a request was taken.
+    def succeeded(self, now: float, in_flight: int) -> None:
+        """Note that a request was taken; what is not made use of proves nothing and does not grow.
 
         Args:
             now: Seconds on any clock that only goes forward.
+            in_flight: How many are out at the moment.
         """
+        if 2 * (in_flight + 1) < self.current:
+            return
         self._limit += 1.0 if self._searching else 1.0 / self._limit
         self._limit = min(self._limit, float(self._top(now)))
 

@@ -95,6 +95,7 @@ class BatchResults:
         """
         assert self._file is not None
         try:
+            self._file.seek(0, os.SEEK_END)
             self._file.write(b"".join(lines))
             self._sync()
         except OSError as error:
@@ -147,7 +148,6 @@ class BatchResults:
                 f"{self.path} holds a result of {strangers[0]!r}, which {self._source.path} does not ask for",
                 help_message="Name another output.",
             )
-        self._file.seek(0, os.SEEK_END)
         self._sync()
 
     def _check_the_owner(self) -> None:

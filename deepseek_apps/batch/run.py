@@ -161,7 +161,7 @@ class BatchRun:
             if verdict.next is Next.STOP:
                 return None
             if verdict.next is Next.KEEP:
-                self._limit.succeeded(now)
+                self._limit.succeeded(now, self._gate.in_flight)
                 return reply
             if reply.status == 429:
                 self._limit.rejected(str(reply.error), sent_at=sent_at, now=now)
