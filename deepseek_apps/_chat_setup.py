@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import ModelProfile
+from langchain_core.runnables import Runnable, RunnableBinding
 
 from deepseek_apps._chat_request import thinking_field
 from deepseek_apps.backends.replies import check_status, read_json
@@ -28,6 +29,7 @@ __all__ = [
     "make_clients",
     "profile",
     "streamed",
+    "strictly",
     "takes_images",
     "token_ids",
     "wire_tools",
@@ -230,6 +232,15 @@ def wire_tools(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the tools as the API accepts them; where one is strict, all are."""
     strict = any((tool.get("function") or {}).get("strict") for tool in tools)
     return strict_tools(tools) if strict else plain_tools(tools)
+
+
+def strictly(bound: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    """Return a binding whose tools are all strict; the base leaves those alone that came as dicts."""
+    tools = [
+        {**tool, "function": {**tool["function"], "strict": True}} if "function" in tool else tool
+        for tool in cast(RunnableBinding[Any, Any], bound).kwargs["tools"]
+    ]
+    return bound.bind(tools=tools)
 
 
 def takes_images(model: ChatDeepSeek, name: str) -> bool:

@@ -231,7 +231,8 @@ class ChatDeepSeek(BaseChatOpenAI):
             strict = (
                 False  # the base makes tools strict beside a schema, which OpenAI needs and DeepSeek does not
             )
-        return super().bind_tools(tools, tool_choice=tool_choice, strict=strict, **kwargs)
+        bound = super().bind_tools(tools, tool_choice=tool_choice, strict=strict, **kwargs)
+        return setup.strictly(bound) if strict else bound
 
     def with_structured_output(
         self,
