@@ -32,10 +32,11 @@ class MarkupReader:
         self._kind: str | None = None  # the group of START that opened the block we are in
         self._searched = 0
         self._found_any = False
+        self._after_block = False
 
     def push(self, text: str) -> tuple[str, list[FoundCall]]:
         """Return the text that may pass now, and the calls of the blocks that this piece completed."""
-        if not self._held and "<" not in text and not text.endswith("\n"):
+        if not (self._held or self._after_block) and "<" not in text and not text.endswith("\n"):
             return text, []
         self._held += text
         return self._drain()
@@ -50,6 +51,8 @@ class MarkupReader:
         if self._kind is not None:
             said, calls = self._close(spoken_after(self._held), cut=cut)
         rest, self._held = self._held, ""
+        if self._after_block and rest.isspace():
+            rest = ""
         return said + rest, calls
 
     def _drain(self) -> tuple[str, list[FoundCall]]:
@@ -70,6 +73,8 @@ class MarkupReader:
     def _pass_text(self) -> str:
         """Take the text before the next block out of the buffer; enter that block if it is there."""
         held = self._held
+        if self._after_block and (not held or held.isspace()):  # at the end it belongs to the markup
+            return ""
         place = held.find("<")
         while place >= 0:
             start = START.match(held, place)
@@ -89,6 +94,7 @@ class MarkupReader:
     def _release(self, held: str, upto: int) -> str:
         self._held = held[upto:]
         self._searched = 0
+        self._after_block = self._after_block and upto == 0
         return held[:upto]
 
     def _block_end(self) -> int | None:
@@ -105,8 +111,9 @@ class MarkupReader:
         self._kind, self._searched = None, 0
         calls = calls_in(block.lstrip("\n"), cut=cut)
         if calls is None:
+            self._after_block = False
             return block, []
-        self._found_any = True
+        self._found_any = self._after_block = True
         return "", calls
 
 

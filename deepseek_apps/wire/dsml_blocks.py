@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from deepseek_apps.wire.text import json_text
@@ -48,6 +49,7 @@ _STARTS = (
     "</|dsml|functioncalls>", "</|dsml|toolcalls>", "</|dsml|calls>",
     "<|toolcallsbegin|>", "<|toolcallbegin|>",
 )  # fmt: skip
+_FIRST = re.compile(r"</?(?:[|｜‖∥]|\Z)")  # what tells markup from `a < b` and `</div>` at once
 _PLAIN = str.maketrans({"｜": "|", "‖": "|", "∥": "|", "_": "", "▁": "", " ": "", "\n": "", "\t": ""})
 
 _INVOKE = re.compile(rf"""<{_DSML}invoke\s+name\s*=\s*["']([^"'>]*)["']\s*(/?)>""")
@@ -72,7 +74,7 @@ class FoundCall(NamedTuple):
 
 def may_become_start(text: str) -> bool:
     """Return whether text that begins with "<" could, with more text, match START."""
-    if len(text) > LONGEST_TAG:
+    if len(text) > LONGEST_TAG or _FIRST.match(text) is None:
         return False
     plain = re.sub(r"\|+", "|", text.translate(_PLAIN)).lower()
     return any(start.startswith(plain) for start in _STARTS)
@@ -104,10 +106,9 @@ def calls_in(block: str, *, cut: bool = False) -> list[FoundCall] | None:
         return _marker_calls(block)
     opened = list(_INVOKE.finditer(block))
     calls: list[FoundCall] = []
-    for match, following in zip(opened, [*opened[1:], None], strict=True):
-        body = block[match.end() : following.start() if following else len(block)]
-        closed = bool(match.group(2)) or following is not None
-        call = _invoked(match.group(1), body, whole=closed or not cut)
+    for match, stop in _with_ends(opened, block):
+        closed = bool(match.group(2)) or match is not opened[-1]
+        call = _invoked(match.group(1), block[match.end() : stop], whole=closed or not cut)
         if call is None:
             return None
         calls.append(call)
@@ -127,12 +128,17 @@ def _invoked(name: str, body: str, *, whole: bool) -> FoundCall | None:
             return None if whole else FoundCall(name, rest)
         return FoundCall(name, rest or ("{}" if whole else "{"))
     arguments: dict[str, Any] = {}
-    for match, following in zip(opened, [*opened[1:], None], strict=True):
+    for match, following in _with_ends(opened, body):
         ended = _PARAMETER_END.search(body, match.end())
-        stop = ended.start() if ended else following.start() if following else len(body)
+        stop = ended.start() if ended else following
         arguments[match.group(1)] = _value(body[match.end() : stop], match.group(2))
     text = json_text(arguments)
     return FoundCall(name, text if whole else text[:-1])
+
+
+def _with_ends(opened: list[re.Match[str]], text: str) -> Iterator[tuple[re.Match[str], int]]:
+    """Yield each opening tag and where what it opens ends at the latest: at the next one."""
+    return zip(opened, [*(match.start() for match in opened[1:]), len(text)], strict=False)
 
 
 def _value(text: str, is_string: str | None) -> Any:

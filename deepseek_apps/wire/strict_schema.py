@@ -9,28 +9,23 @@ the description, or left out, and what cannot be expressed is an error.
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from deepseek_apps.wire.schema_source import Schema, SchemaSource, refused
+from deepseek_apps.wire.strict_types import (
+    FORMATS,
+    SCALARS,
+    Strict,
+    number_keywords,
+    string_keywords,
+    typed_nodes,
+)
 
 __all__ = ["strict_schema"]
 
-_FORMATS = frozenset({"email", "hostname", "ipv4", "ipv6", "uuid"})
-_SCALARS = ("string", "number", "boolean", "null")
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
-_MAX_INTEGER = 2**63 - 1
 _MAX_DEPTH = 64
 _MAX_PLACES = 5000
-# Any value at all, as far as it can be said: objects need names for their properties.
-_ANYTHING: list[Schema] = [*({"type": kind} for kind in _SCALARS), {"type": "array", "items": {}}]
-_ANY_SCALAR: dict[str, Any] = {"type": list(_SCALARS)}
-# Look-around and back-references: constrained decoding runs on automata, which have neither.
-_NOT_REGULAR = re.compile(r"\(\?[^:]|\\[1-9kK]")
-
-Strict = dict[str, Any]
 
 
 def strict_schema(schema: Schema) -> dict[str, Any]:
@@ -97,13 +92,13 @@ class _Writer:
     def _union(self, arms: list[Schema], depth: int) -> Strict:
         written: list[Strict] = []
         for arm in arms:
-            for kind in _typed(arm):
+            for kind in typed_nodes(arm):
                 strict = self._typed(kind, depth)
                 if strict not in written:
                     written.append(strict)
         if len(written) == 1:
             return written[0]
-        if all(set(one) == {"type"} and one["type"] in _SCALARS for one in written):
+        if all(set(one) == {"type"} and one["type"] in SCALARS for one in written):
             return {"type": [one["type"] for one in written]}
         return {"anyOf": written}
 
@@ -121,9 +116,9 @@ class _Writer:
             return _described(node, {"type": "array", "items": self._items(node, depth)})
         strict: Strict = {"type": kind}
         if kind == "string":
-            strict |= _string_keywords(node)
+            strict |= string_keywords(node)
         elif kind in {"number", "integer"}:
-            strict |= _number_keywords(node, integer=kind == "integer")
+            strict |= number_keywords(node, integer=kind == "integer")
         return _described(node, strict)
 
     def _object(self, properties: Mapping[str, Any], depth: int) -> Strict:
@@ -142,99 +137,8 @@ class _Writer:
         elif isinstance(items, Mapping) and items:
             places.append(items)
         if not places:
-            return dict(_ANY_SCALAR)
+            return {"type": list(SCALARS)}
         return self._place(places[0] if len(places) == 1 else {"anyOf": places}, depth + 1)
-
-
-def _typed(node: Schema) -> list[Schema]:
-    """Return a node without union as nodes that each name one type."""
-    types = node.get("type")
-    if "const" in node or "enum" in node:
-        values = [node["const"]] if "const" in node else list(node["enum"])
-        values += [None] if node.get("nullable") is True else []
-        typed = _typed_values(values, types)
-        base = {"description": node["description"]} if "description" in node and len(typed) == 1 else {}
-        return [{**base, **one} for one in typed]
-    if types is None:
-        types = next((kind for kind, word in _IMPLIED if word in node), None)
-    if types is None:
-        return _ANYTHING
-    kinds = [types] if isinstance(types, str) else list(types)
-    if node.get("nullable") is True:
-        kinds.append("null")
-    unknown = [kind for kind in kinds if kind not in _KNOWN]
-    if unknown or not kinds:
-        raise refused(f"has the type {unknown or kinds!r}", f"Use {', '.join(_KNOWN)}")
-    if len(set(kinds)) > 1:  # what they share is said once, where they stand
-        node = {key: value for key, value in node.items() if key not in {"description", "default"}}
-    return [{**node, "type": kind} for kind in dict.fromkeys(kinds)]
-
-
-_KNOWN = ("object", "array", "string", "number", "integer", "boolean", "null")
-_IMPLIED = (
-    ("object", "properties"), ("object", "additionalProperties"), ("array", "items"), ("array",
-    "prefixItems"), ("string", "pattern"), ("string", "format"), ("string", "minLength"), ("string",
-    "maxLength"), ("number", "minimum"), ("number", "maximum"), ("number", "multipleOf"),
-)  # fmt: skip
-
-
-def _typed_values(values: list[Any], types: Any) -> list[Schema]:
-    """Return fixed values as typed nodes: one for all strings, one for each number."""
-    nodes: list[Schema] = []
-    if strings := [value for value in values if isinstance(value, str)]:
-        nodes.append({"type": "string", "enum": strings})
-    for value in values:
-        if isinstance(value, bool):
-            nodes.append({"type": "boolean"})
-        elif isinstance(value, int | float):
-            whole = isinstance(value, int) and types != "number"
-            nodes.append({"type": "integer" if whole else "number", "const": value})
-        elif value is None:
-            nodes.append({"type": "null"})
-        elif not isinstance(value, str):
-            raise refused(f"has an object or list as a fixed value: {value!r}", "Use text or a number")
-    if not nodes:
-        raise refused("has an enum without values", "Give it some")
-    return nodes
-
-
-def _string_keywords(node: Schema) -> Strict:
-    kept: Strict = {}
-    if "enum" in node:
-        kept["enum"] = list(dict.fromkeys(node["enum"]))
-    if node.get("format") in _FORMATS:
-        kept["format"] = node["format"]
-    pattern = node.get("pattern")
-    if isinstance(pattern, str) and _is_regular(pattern):
-        kept["pattern"] = pattern
-    return kept
-
-
-def _number_keywords(node: Schema, *, integer: bool) -> Strict:
-    kept = {key: node[key] for key in (*_BOUNDS, "const") if _is_number(node.get(key))}
-    if kept.get("multipleOf", 1) <= 0:
-        del kept["multipleOf"]
-    if not integer:
-        return kept
-    whole: Strict = {}
-    for key, value in kept.items():
-        rounded = math.ceil(value) if key in {"minimum", "exclusiveMaximum"} else math.floor(value)
-        exact = rounded == value or key in _BOUNDS[:4]
-        if exact and abs(rounded) <= _MAX_INTEGER:
-            whole[key] = rounded
-    return whole
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_regular(pattern: str) -> bool:
-    try:
-        re.compile(pattern)
-    except re.error:
-        return False
-    return _NOT_REGULAR.search(pattern) is None
 
 
 def _described(source: Schema, strict: Strict) -> Strict:
@@ -243,7 +147,7 @@ def _described(source: Schema, strict: Strict) -> Strict:
     notes = []
     if isinstance(text, str) and text:
         notes.append(text)
-    if isinstance(form := source.get("format"), str) and form not in _FORMATS:
+    if isinstance(form := source.get("format"), str) and form not in FORMATS:
         notes.append(f"(format: {form})")
     if "default" in source and source["default"] is not None:
         notes.append(f"(default: {json.dumps(source['default'], ensure_ascii=False, default=str)})")
