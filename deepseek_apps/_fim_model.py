@@ -13,7 +13,10 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 from deepseek_apps._fim_results import split_at_hole
 from deepseek_apps._sdk_fim import check_max_tokens
 from deepseek_apps.backend_client import AsyncBackendClient, BackendClient
+from deepseek_apps.backends.replies import check_status, read_json
 from deepseek_apps.client import AsyncDeepSeek, DeepSeek
+from deepseek_apps.routing.deadline import DEADLINE_HEADER
+from deepseek_apps.tokens import token_ids
 
 __all__ = ["FimModel"]
 
@@ -34,7 +37,7 @@ class FimModel(BaseLLM):
 
     model_name: str = Field(default="", alias="model")
     backend: str | None = None
-    api_base: str | None = Field(default=None, alias="base_url")
+    api_base: str | list[str] | None = Field(default=None, alias="base_url")
     api_key: SecretStr | None = None
     suffix: str | None = None
     fill_marker: str | None = "<FILL>"
@@ -50,6 +53,7 @@ class FimModel(BaseLLM):
     user_id: str | None = None
     streaming: bool = False
     request_timeout: float | httpx2.Timeout | None = Field(default=None, alias="timeout")
+    deadline: float | None = Field(default=None, gt=0)
     max_retries: int | None = None
     default_headers: Mapping[str, str] | None = None
     default_query: Mapping[str, object] | None = None
@@ -74,6 +78,9 @@ class FimModel(BaseLLM):
         }
         if self.request_timeout is not None:
             options["timeout"] = self.request_timeout
+        if self.deadline is not None:
+            deadline = {DEADLINE_HEADER: str(self.deadline)}
+            options["default_headers"] = {**(self.default_headers or {}), **deadline}
         sync, other = self.http_client, self.http_async_client
         # A client for one half speaks for the other too: no request may go where the caller did not send it.
         if sync is None and isinstance(other, AsyncBackendClient):
@@ -84,6 +91,20 @@ class FimModel(BaseLLM):
         self._async_client = AsyncDeepSeek(http_client=other, **options)
         check_max_tokens(self.max_tokens, self._client.backend_name)
         return self
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return the tokens of a text: the local model's own, and DeepSeek's for the others.
+
+        Raises:
+            BackendError: The local model's tokenizer cannot be read.
+        """
+        if self.custom_get_token_ids is not None:
+            return self.custom_get_token_ids(text)
+        if self._client.backend_name != "local":
+            return token_ids(text)
+        response = self._client._client.post("tokenize", json={"model": self._answering, "prompt": text})
+        check_status(response)
+        return list(read_json(response)["tokens"])
 
     def _request(self, prompt: str, stop: list[str] | None) -> dict[str, Any]:
         """Return the arguments of `client.fim.create`."""

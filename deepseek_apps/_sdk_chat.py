@@ -16,6 +16,8 @@ from openai.resources.chat import AsyncChat, AsyncCompletions, Chat, Completions
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ParsedChatCompletion
 
 from deepseek_apps._sdk_fields import ChatFields, dialect_fields, with_schema_in_prompt
+from deepseek_apps.backends import Backend
+from deepseek_apps.routing.routed import targets_of
 
 if TYPE_CHECKING:
     from openai.lib.streaming.chat import AsyncChatCompletionStreamManager, ChatCompletionStreamManager
@@ -88,7 +90,7 @@ class DeepSeekCompletions(Completions):
     def _complete(self, fields: dict[str, Any], response_format: object = omit) -> dict[str, Any]:
         if "model" not in fields:
             fields = {**fields, "model": self._client.default_model}
-        return _for_backend(dialect_fields(fields), response_format, self._client.backend_name)
+        return _for_backend(dialect_fields(fields), response_format, self._client._backend)
 
 
 class AsyncDeepSeekCompletions(AsyncCompletions):
@@ -139,13 +141,13 @@ class AsyncDeepSeekCompletions(AsyncCompletions):
         given = cast("dict[str, Any]", fields)
         if "model" not in given:
             given = {**given, "model": self._client.default_model}
-        complete = _for_backend(dialect_fields(given), response_format, self._client.backend_name)
+        complete = _for_backend(dialect_fields(given), response_format, self._client._backend)
         return super().stream(response_format=response_format, **complete)
 
     async def _complete(self, fields: dict[str, Any], response_format: object = omit) -> dict[str, Any]:
         if "model" not in fields:
             fields = {**fields, "model": await self._client.resolve_model()}
-        return _for_backend(dialect_fields(fields), response_format, self._client.backend_name)
+        return _for_backend(dialect_fields(fields), response_format, self._client._backend)
 
 
 class DeepSeekChat(Chat):
@@ -170,10 +172,11 @@ class AsyncDeepSeekChat(AsyncChat):
         return AsyncDeepSeekCompletions(self._client)
 
 
-def _for_backend(fields: dict[str, Any], response_format: object, backend: str) -> dict[str, Any]:
-    """Put a class's schema into the prompt where the backend cannot be told of it otherwise."""
-    # The SDK's own json_schema goes to the others: this machine and most servers are bound by it.
-    if backend != "hosted" or isinstance(response_format, dict | Omit):
+def _for_backend(fields: dict[str, Any], response_format: object, backend: Backend) -> dict[str, Any]:
+    """Put a class's schema into the prompt where the hosted API may answer: it has no other place for it."""
+    # Elsewhere the SDK's own json_schema is sent: this machine and most servers are bound by it.
+    hosted = any(target.kind == "hosted" for target in targets_of(backend))
+    if not hosted or isinstance(response_format, dict | Omit):
         return fields
     messages: Iterable[Any] = fields.get("messages", ())
     extra_body = {**(fields.get("extra_body") or {}), "response_format": {"type": "json_object"}}

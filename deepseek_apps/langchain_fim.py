@@ -37,6 +37,7 @@ class DeepSeekFIM(FimModel):
     Args:
         model: Model name; without one the backend's own default.
         backend, base_url, api_key, timeout, max_retries, default_headers, default_query: As for `DeepSeek`.
+        deadline: Seconds a whole call may take; `timeout` is the longest silence.
         http_client, http_async_client: Clients made by `deepseek_apps.http_client` and its twin.
         suffix: Text after the hole; prompts are then taken as they are.
         fill_marker: What marks the hole in a prompt; None looks for none.
