@@ -27,15 +27,14 @@ FOREIGN = re.compile(
 )
 OVERFLOW = "maximum context length"
 OVERFLOW_CODE = "context_length_exceeded"
-CallIds = dict[tuple[object, object], tuple[object, object]]
+CallIds = dict[tuple[str, str], tuple[object, object]]
 
 
 def from_server(body: dict[str, Any]) -> dict[str, Any]:
     """Return a whole answer, or the data of one event, in the hosted dialect; changes `body` in place."""
-    choices = body.get("choices")
-    for choice in choices if isinstance(choices, list) else []:
+    for choice in _dicts(body.get("choices")):
         for name in ("message", "delta"):
-            if isinstance(choice, dict) and isinstance(choice.get(name), dict):
+            if isinstance(choice.get(name), dict):
                 _message(choice[name])
     if isinstance(body.get("usage"), dict):
         _usage(body["usage"])
@@ -52,11 +51,15 @@ def event_from_server(event: dict[str, Any], call_ids: CallIds) -> dict[str, Any
     """
     if "choices" not in event and _is_error(event):
         return error_from_server(event, kind="server_error")
-    for choice in from_server(event).get("choices") or []:
-        delta = choice.get("delta") if isinstance(choice, dict) else None
-        for call in (delta.get("tool_calls") if isinstance(delta, dict) else None) or []:
-            _call_piece(call, (choice.get("index"), call.get("index")), call_ids)
+    for choice in _dicts(from_server(event).get("choices")):
+        delta = choice.get("delta")
+        for call in _dicts(delta.get("tool_calls")) if isinstance(delta, dict) else ():
+            _call_piece(call, (str(choice.get("index")), str(call.get("index"))), call_ids)
     return event
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
 
 
 def _message(message: dict[str, Any]) -> None:
@@ -82,7 +85,7 @@ def _usage(usage: dict[str, Any]) -> None:
         usage["completion_tokens_details"] = {"reasoning_tokens": reasoning}
 
 
-def _call_piece(call: dict[str, Any], key: tuple[object, object], begun: CallIds) -> None:
+def _call_piece(call: dict[str, Any], key: tuple[str, str], begun: CallIds) -> None:
     function = call.get("function")
     name = function.get("name") if isinstance(function, dict) else None
     identity = (call.get("id"), name)
@@ -114,7 +117,8 @@ def error_from_server(
     outer = body if isinstance(body, dict) else {"error": str(body)}
     inner = outer.get("error") or outer
     error = dict(inner) if isinstance(inner, dict) else {"message": str(inner)}
-    message = error.get("message") or _detail(error.get("detail")) or json.dumps(outer)
+    given = error.get("message") or _detail(error.get("detail"))
+    message = given if given and isinstance(given, str) else json.dumps(outer)
     code = error.get("code")
     if flavor is not None and any(words in message for words in flavor.client_faults):
         error["type"] = code = None
@@ -128,8 +132,7 @@ def _detail(detail: object) -> str:
     if isinstance(detail, list):
         return "; ".join(
             f"{'.'.join(str(part) for part in row.get('loc', ()))}: {row.get('msg')}"
-            for row in detail
-            if isinstance(row, dict)
+            for row in _dicts(detail)
         )
     return detail if isinstance(detail, str) else ""
 

@@ -84,6 +84,7 @@ def test_what_needs_nothing_stays_byte_for_byte(content: bytes) -> None:
         ({"error": {"message": "no", "type": "NotFoundError", "param": "model", "code": 404}}, "no"),
         ({"message": "short"}, "short"),
         ({"strange": 1}, '{"strange": 1}'),
+        ({"error": {"message": {"deep": 1}}}, '{"error": {"message": {"deep": 1}}}'),
     ],
 )
 def test_errors_of_every_shape_get_the_hosted_envelope(body: dict[str, Any], message: str) -> None:
