@@ -63,28 +63,28 @@ class Answer:
 class Generator:
     """Answers `/chat/completions` and `/completions`; many at once."""
 
-    def __init__(self, options: FakeOptions, ids: Ids) -> None:
-        self._options = options
+    def __init__(self, ids: Ids, *, count_tokens: bool) -> None:
         self._ids = ids
-        self._counter: Counter = RealCounter() if options.count_tokens else CheapCounter()
+        self._counter: Counter = RealCounter() if count_tokens else CheapCounter()
         self._cache = PromptCache()
 
-    def chat(self, request: Request, choose: _Choose) -> Answer:
+    def chat(self, request: Request, options: FakeOptions, choose: _Choose) -> Answer:
         """Answer a chat request.
 
         Args:
             request: As it came.
+            options: As they are now; `count_tokens` is settled for life.
             choose: Gets a function that makes the default reply, and returns the reply to give.
 
         Raises:
             HttpError: The API would refuse the request.
         """
         data = parse_body(request.raw)
-        asked = convert_chat(request, data, self._options)
-        model = self._options.canonical(data["model"]) or data["model"]
+        asked = convert_chat(request, data, options)
+        model = options.canonical(data["model"]) or data["model"]
         salt = (model, user_id(data))
         ids = self._counter.ids(_rendered(asked))
-        room = _room(asked, len(ids), self._options.context_of(model))
+        room = _room(asked, len(ids), options.context_of(model))
         reply = choose(lambda: default_reply(request, asked.conversation))
         stage = asked.parsing_options.thinking_initial_stage
         reasons = stage is not None and stage.starts_in_reasoning()
@@ -104,20 +104,20 @@ class Generator:
             thinking=asked.conversation.thinking_mode,
             reasons=reasons,
             include_usage=bool((data.get("stream_options") or {}).get("include_usage")),
-            trailing_usage=self._options.usage_chunk == "trailing",
+            trailing_usage=options.usage_chunk == "trailing",
             top_logprobs=(asked.inference_options.top_logprobs or 0)
             if asked.inference_options.logprobs
             else None,
         )
         return _answer(shape, stream=asked.stream)
 
-    def fim(self, request: Request, choose: _Choose) -> Answer:
+    def fim(self, request: Request, options: FakeOptions, choose: _Choose) -> Answer:
         """Answer a completion; see `chat`."""
         data = parse_body(request.raw)
-        asked = check_fim(request, data, self._options)
-        model = self._options.canonical(data["model"]) or data["model"]
+        asked = check_fim(request, data, options)
+        model = options.canonical(data["model"]) or data["model"]
         ids = self._counter.ids(_FIM.format(asked.prompt, asked.suffix))
-        context = self._options.context_of(model)
+        context = options.context_of(model)
         if len(ids) + asked.max_tokens > context:
             raise HttpError(context_overflow(context, len(ids), asked.max_tokens))
         reply = choose(lambda: default_fim_reply(asked.prompt, asked.suffix))

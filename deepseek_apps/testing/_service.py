@@ -69,7 +69,7 @@ class Service:
         self.peak_in_flight = 0
         self._script = script
         self._ids = Ids()
-        self._generator = Generator(options, self._ids)
+        self._generator = Generator(self._ids, count_tokens=options.count_tokens)
         self._files = FileStore()
         self._lock = threading.Lock()
         self._in_flight = 0
@@ -166,7 +166,7 @@ class Service:
 
         generate = self._generator.fim if request.route == "/completions" else self._generator.chat
         try:
-            return generate(request, choose)
+            return generate(request, self.options, choose)
         except _RawError as raw:
             return Answer.of(raw.reply)
 

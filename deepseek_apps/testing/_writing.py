@@ -75,7 +75,7 @@ def write_chat(
         pieces += [_piece("reasoning_content", each) for each in counted(reply.reasoning or "", counter)]
     content, stopped = cut_at_stop(counted(reply.content, counter), request.parsing_options.stop_sequences)
     if request.parsing_options.parse_json_output and not reply.tool_calls:
-        content = _json_only(content, request)
+        content = [each for text in _json_only(content, request) for each in counter.pieces(text)]
     pieces += [_piece("content", each) for each in content]
     calls = () if stopped else tuple(reply.tool_calls)
     for index, call in enumerate(calls):
@@ -124,19 +124,17 @@ def _within(pieces: Sequence[Piece], max_tokens: int) -> Iterator[Piece]:
         yield piece
 
 
-def _json_only(pieces: Sequence[tuple[str, int]], request: ConversationRequest) -> list[tuple[str, int]]:
-    """Let the recipe put blanks where the text is no JSON."""
+def _json_only(pieces: Sequence[tuple[str, int]], request: ConversationRequest) -> list[str]:
+    """Let the recipe put a blank for text that is no JSON; return blanks and JSON."""
     processor = StreamProcessor(
         ChatCompletionRequest.chunk_generator(request, "", ""), ParsingOptions(parse_json_output=True)
     )
-    updates = [InferenceChunk.ready(), *(InferenceChunk.text(text, tokens) for text, tokens in pieces)]
+    text = "".join(text for text, _ in pieces)
+    updates = [InferenceChunk.ready(), InferenceChunk.text(text)]
     updates.append(InferenceChunk.finish(InferenceFinishReason.Stop))
     made = [chunk for update in updates for chunk in processor.push(update)]
     deltas = [json.loads(chunk.to_json()) for chunk in made if isinstance(chunk, ChatCompletionChunk)]
-    texts = [delta["choices"][0]["delta"].get("content") or "" for delta in deltas]
-    total = sum(tokens for _, tokens in pieces)
-    kept = [text for text in texts if text]
-    return [(text, total if index == 0 else 0) for index, text in enumerate(kept)]
+    return [delta["choices"][0]["delta"].get("content") or "" for delta in deltas]
 
 
 def _call_pieces(index: int, call: ToolCallScript, counter: Counter) -> list[Piece]:
