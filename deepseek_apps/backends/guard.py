@@ -33,6 +33,8 @@ DONE = b"data: [DONE]"
 # Routes whose streams end with DONE; the Responses and Messages dialects end otherwise.
 DONE_ROUTES = ("/chat/completions", "/completions")
 DEFAULT_PORTS = {"http": 80, "https": 443}
+# The library's hundred would hold back requests that the account may have at once; who asks decides how many.
+CONNECTIONS = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
 LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -159,7 +161,7 @@ class GuardedTransport(httpx2.BaseTransport):
 
     def __init__(self, guard: Guard, inner: httpx2.BaseTransport | None = None) -> None:
         self._guard = guard
-        self._inner = inner or httpx2.HTTPTransport(proxy=guard.proxy())
+        self._inner = inner or httpx2.HTTPTransport(proxy=guard.proxy(), limits=CONNECTIONS)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request; see `Guard.prepare` for what is refused."""
@@ -180,7 +182,7 @@ class AsyncGuardedTransport(httpx2.AsyncBaseTransport):
 
     def __init__(self, guard: Guard, inner: httpx2.AsyncBaseTransport | None = None) -> None:
         self._guard = guard
-        self._inner = inner or httpx2.AsyncHTTPTransport(proxy=guard.proxy())
+        self._inner = inner or httpx2.AsyncHTTPTransport(proxy=guard.proxy(), limits=CONNECTIONS)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request; see `Guard.prepare` for what is refused."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from batch_server import OUT_OF_SLOTS, BatchServer, batch_file
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepseek_apps import async_http_client
 from deepseek_apps.batch.concurrency import AdaptiveLimit, named_limit
 from deepseek_apps.batch.options import BatchOptions, default_concurrency
 from deepseek_apps.errors import SettingsError
@@ -74,6 +77,13 @@ async def test_it_finds_what_a_server_allows(run_once, names_limit: bool) -> Non
     assert 3 <= summary.limit <= 9
     assert server.refused <= 60
     assert max(server.asked.values()) == 1
+
+
+async def test_a_client_sends_more_than_a_hundred_at_once() -> None:
+    body = {"messages": [{"role": "user", "content": "x"}]}
+    async with BatchServer(seconds=0.5) as server, async_http_client("server", base_url=server.url) as client:
+        await asyncio.gather(*(client.post("chat/completions", json=body) for _ in range(120)))
+    assert server.peak > 100
 
 
 def test_the_default_follows_the_account_and_the_machine() -> None:
