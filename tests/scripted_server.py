@@ -1,21 +1,23 @@
-"""A loopback server that answers chat completions from a script and remembers what it was asked."""
+"""An OpenAI-compatible server of one model, in the CLI tests' words: FakeDeepSeek with short replies."""
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from deepseek_apps.testing import FakeDeepSeek
+from deepseek_apps.testing import Reply as Answer
+
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10, "prompt_cache_hit_tokens": 4}
+MODELS = ("scripted", "other")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Reply:
-    """One scripted answer; a hanging one stops after its deltas until the client goes away."""
+    """One answer; without a finish_reason the stream breaks off, a hanging one waits for the client to go."""
 
     content: list[str] = field(default_factory=lambda: ["Hel", "lo."])
     reasoning: list[str] = field(default_factory=list)
@@ -25,122 +27,49 @@ class Reply:
     hang: bool = False
 
 
-@dataclass
 class ScriptedServer:
-    """What tests see: where it listens, what it got, and whether a client left early."""
+    """What tests see: where it listens, what it was asked, and whether a client left early."""
 
-    url: str = ""
-    replies: list[Reply] = field(default_factory=list)
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    client_left: threading.Event = field(default_factory=threading.Event)
-    closing: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, fake: FakeDeepSeek) -> None:
+        self._fake = fake
 
-    def next_reply(self) -> Reply:
-        return self.replies.pop(0) if self.replies else Reply()
+    @property
+    def url(self) -> str:
+        return f"{self._fake.url}/v1"
+
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        return [request.body for request in self._fake.requests if request.method == "POST"]
+
+    @property
+    def client_left(self) -> threading.Event:
+        return self._fake.client_left
+
+    def _set_replies(self, replies: list[Reply]) -> None:
+        for reply in replies:
+            self._queue(reply)
+
+    replies = property(fset=_set_replies, doc="Assigned replies are queued after those that wait.")
+
+    def _queue(self, reply: Reply) -> None:
+        if reply.status != 200:
+            self._fake.fail(reply.status, reply.error)
+            return
+        said = 1 + len(reply.reasoning) + len(reply.content)
+        if reply.hang:
+            self._fake.hang(said)
+        elif reply.finish_reason is None:
+            self._fake.cut(said, how="no_done")
+        self._fake.reply(
+            reply.content, reasoning=reply.reasoning, finish_reason=reply.finish_reason, usage=USAGE
+        )
 
 
 @contextmanager
 def scripted_server(*replies: Reply) -> Iterator[ScriptedServer]:
     """Serve the replies in order, then default ones."""
-    server = ScriptedServer(replies=list(replies))
-    listener = _Listener(server)
-    server.url = f"http://127.0.0.1:{listener.server_port}/v1"
-    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with FakeDeepSeek(api_key="", models=MODELS, count_tokens=False, context=10**8) as fake:
+        fake.responder = lambda request: Answer(["Hel", "lo."], usage=USAGE)
+        server = ScriptedServer(fake)
+        server.replies = list(replies)
         yield server
-    finally:
-        server.closing.set()
-        listener.shutdown()
-        listener.server_close()
-        thread.join()
-
-
-class _Listener(ThreadingHTTPServer):
-    """Carries the script to its handlers."""
-
-    def __init__(self, script: ScriptedServer) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.script = script
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Listener
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
-
-    def do_GET(self) -> None:
-        self._send_json(200, {"object": "list", "data": [{"id": "scripted", "object": "model"}]})
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.server.script.requests.append(body)
-        reply = self.server.script.next_reply()
-        if reply.status != 200:
-            self._send_json(reply.status, {"error": {"message": reply.error, "type": "scripted"}})
-        elif body.get("stream"):
-            self._stream(reply)
-        else:
-            self._send_json(200, _completion(reply))
-
-    def _send_json(self, status: int, value: dict[str, Any]) -> None:
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def _stream(self, reply: Reply) -> None:
-        self.send_response(200)
-        self.send_header("content-type", "text/event-stream")
-        self.end_headers()
-        for delta in _deltas(reply):
-            self._event(_chunk(delta))
-        if reply.hang:
-            self._wait_for_client()
-        elif reply.finish_reason:
-            self._event(_chunk({"content": ""}, reply.finish_reason) | {"usage": USAGE})
-            self.wfile.write(b"data: [DONE]\n\n")
-
-    def _event(self, chunk: dict[str, Any]) -> None:
-        self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
-
-    def _wait_for_client(self) -> None:
-        self.connection.settimeout(0.05)
-        while not self.server.script.closing.is_set():
-            try:
-                gone = self.connection.recv(1) == b""
-            except TimeoutError:
-                continue
-            except OSError:
-                gone = True
-            if gone:
-                self.server.script.client_left.set()
-                return
-
-
-def _deltas(reply: Reply) -> list[dict[str, Any]]:
-    thoughts = [{"reasoning_content": text, "content": None} for text in reply.reasoning]
-    return [{"role": "assistant", "content": ""}, *thoughts, *({"content": text} for text in reply.content)]
-
-
-def _chunk(delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-    return {
-        "id": "c1",
-        "object": "chat.completion.chunk",
-        "created": 1,
-        "model": "scripted",
-        "choices": [choice],
-    }
-
-
-def _completion(reply: Reply) -> dict[str, Any]:
-    message = {"role": "assistant", "content": "".join(reply.content)}
-    if reply.reasoning:
-        message["reasoning_content"] = "".join(reply.reasoning)
-    choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason}
-    head = {"id": "c1", "object": "chat.completion", "created": 1, "model": "scripted"}
-    return head | {"choices": [choice], "usage": USAGE}
