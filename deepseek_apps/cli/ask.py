@@ -76,5 +76,12 @@ def ask(
 
 
 def _as_json(answer: Answer) -> dict[str, Any]:
+    from deepseek_apps.cli.session import answer_cost  # noqa: PLC0415  lazy, as above
+
     fields = asdict(answer)
-    return {name: round(fields[name], 3) if name == "seconds" else fields[name] for name in JSON_FIELDS}
+    cost = answer_cost(answer)
+    return {
+        **{name: round(fields[name], 3) if name == "seconds" else fields[name] for name in JSON_FIELDS},
+        # Text, so that no digit is lost.
+        "cost": None if cost is None else {"amount": f"{cost.total:f}", "currency": cost.currency},
+    }

@@ -13,7 +13,7 @@ __all__ = ["app"]
 app = typer.Typer(help="Show and change the settings.", no_args_is_help=True)
 
 # Offered by completion only: `deepseek_apps.settings` decides what is accepted, but is slow to load.
-KEYS = ("backend", "model", "base_url", "timeout", "max_retries")
+KEYS = ("backend", "model", "base_url", "timeout", "max_retries", "currency", "budget_per_day", "ledger")
 
 
 def _complete_key(incomplete: str) -> list[str]:

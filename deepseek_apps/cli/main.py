@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from deepseek_apps.cli import ask, balance, batch, chat, config, doctor, models, serve
+from deepseek_apps.cli import ask, balance, batch, chat, config, cost, doctor, models, serve
 from deepseek_apps.cli.failure import ExitCode, explain
 
 __all__ = ["app", "main"]
@@ -38,6 +38,7 @@ app.add_typer(models.app, name="models")
 app.command()(serve.serve)
 app.command()(doctor.doctor)
 app.command()(balance.balance)
+app.add_typer(cost.app, name="cost")
 app.add_typer(config.app, name="config")
 
 

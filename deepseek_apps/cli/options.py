@@ -114,6 +114,6 @@ TimeoutOption = Annotated[
     typer.Option("--timeout", min=0.001, help="Give up after this many seconds (exit code 124)."),
 ]
 UsageOption = Annotated[
-    bool, typer.Option("--usage", "-u", help="Print tokens, cache hits and speed on stderr.")
+    bool, typer.Option("--usage", "-u", help="Print tokens, cache hits, cost and speed on stderr.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]

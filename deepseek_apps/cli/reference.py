@@ -44,9 +44,12 @@ VARIABLES = {
     "DEEPSEEK_APPS_BACKEND, _MODEL, _BASE_URL, _TIMEOUT, _MAX_RETRIES": "settings, see `config show`",
     "DEEPSEEK_APPS_QUANTIZATION, _CACHE_DTYPE": "settings of the local backend, as the options of `serve`",
     "DEEPSEEK_APPS_SERVER_API_KEY": "key of your own server: sent by clients, asked for by `serve`",
+    "DEEPSEEK_APPS_LEDGER, _CURRENCY, _BUDGET_PER_DAY": "whether calls are recorded; USD or CNY; dollars a day",
     "DEEPSEEK_APPS_CONFIG": "path of the config file",
+    "DEEPSEEK_APPS_CATALOG": "models, prices, holidays and limits of your own; else catalog.toml beside the"
+    " config file",
     "DEEPSEEK_APPS_CACHE_DIR": "where models are kept",
-    "DEEPSEEK_APPS_STATE_DIR": "where the chat history is kept",
+    "DEEPSEEK_APPS_STATE_DIR": "where the chat history and the ledger of calls are kept",
     "DEEPSEEK_APPS_DEBUG": "show tracebacks",
     "NO_COLOR": "no colours",
 }

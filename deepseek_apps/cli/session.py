@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from deepseek_apps.answer import Answer
     from deepseek_apps.backend_client import BackendClient
     from deepseek_apps.cli.options import BackendName, CacheDtypeName, QuantizationName
+    from deepseek_apps.cost import Cost
     from local_backend.config import EngineConfig
 
 __all__ = [
+    "answer_cost",
     "answer_notes",
     "connect",
     "engine_config",
@@ -101,6 +103,24 @@ def answer_notes(answer: Answer, *, usage: bool) -> list[str]:
     return notes
 
 
+def answer_cost(answer: Answer) -> Cost | None:
+    """Return what an answer cost just now, in the configured currency; None where that is not known."""
+    from datetime import UTC, datetime  # noqa: PLC0415  lazy, as above
+
+    from deepseek_apps.cost import cost_of  # noqa: PLC0415
+    from deepseek_apps.settings import load_settings  # noqa: PLC0415
+
+    if not answer.usage:
+        return None
+    return cost_of(
+        answer.usage,
+        model=answer.model,
+        at=datetime.now(UTC),
+        currency=load_settings().currency,
+        backend=answer.backend or None,
+    )
+
+
 def _usage(answer: Answer) -> str:
     from deepseek_apps.answer import Usage  # noqa: PLC0415
 
@@ -112,6 +132,10 @@ def _usage(answer: Answer) -> str:
         if answer.usage
         else "usage not reported",
     ]
+    if (cost := answer_cost(answer)) is not None:
+        from deepseek_apps.cli.cost_view import amount  # noqa: PLC0415
+
+        parts.append("free" if cost.total == 0 else amount(cost.total, cost.currency))
     if answer.first_token_seconds is not None:
         parts.append(f"first token {answer.first_token_seconds:.2f} s")
     if (speed := answer.tokens_per_second) is not None:

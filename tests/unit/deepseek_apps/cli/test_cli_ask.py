@@ -64,6 +64,7 @@ def test_json_is_one_object(ask, server, extra) -> None:
         "backend": "server",
         "usage": USAGE,
         "finish_reason": "stop",
+        "cost": {"amount": "0", "currency": "USD"},
     }
     assert result.err == ""
 
