@@ -14,6 +14,7 @@ from deepseek_apps.backends._from_server import refusal, reply_from_server
 from deepseek_apps.backends._server_request import UnsupportedRequestError
 from deepseek_apps.backends._to_server import REQUEST_MARKERS, to_server
 from deepseek_apps.backends.base import BACKEND_HEADER
+from deepseek_apps.backends.guard import with_body
 from deepseek_apps.catalog.servers import GENERIC_FLAVOR, ServerFlavor, server_flavor, servers
 
 __all__ = ["DROPPED_HEADER", "ServerExchange", "ServerKnowledge", "is_event_stream", "replaced"]
@@ -114,7 +115,7 @@ class ServerExchange:
             translated = to_server(body, flavor)
         except UnsupportedRequestError as error:
             return cls(request=request, flavor=flavor, refused=_refused(str(error)))
-        sent = _with_body(request, json.dumps(translated.body).encode())
+        sent = with_body(request, json.dumps(translated.body).encode())
         return cls(request=sent, flavor=flavor, dropped=translated.dropped)
 
     def streams(self, response: httpx2.Response) -> bool:
@@ -163,17 +164,6 @@ def replaced(
         content=content,
         stream=stream,
         extensions=response.extensions,
-    )
-
-
-def _with_body(request: httpx2.Request, content: bytes) -> httpx2.Request:
-    headers = [
-        (name, value)
-        for name, value in request.headers.multi_items()
-        if name not in {"content-length", "transfer-encoding"}
-    ]
-    return httpx2.Request(
-        request.method, request.url, headers=headers, content=content, extensions=request.extensions
     )
 
 

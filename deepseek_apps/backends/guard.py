@@ -24,6 +24,7 @@ __all__ = [
     "GuardedTransport",
     "is_loopback",
     "origin_of",
+    "with_body",
 ]
 
 Origin: TypeAlias = tuple[str, str, int | None]
@@ -49,6 +50,18 @@ def is_loopback(url: str | httpx2.URL) -> bool:
     return origin_of(url)[1] in LOOPBACK_HOSTS
 
 
+def with_body(request: httpx2.Request, content: bytes) -> httpx2.Request:
+    """Return a request like another, with another body."""
+    headers = [
+        (name, value)
+        for name, value in request.headers.multi_items()
+        if name not in {"content-length", "transfer-encoding"}
+    ]
+    return httpx2.Request(
+        request.method, request.url, headers=headers, content=content, extensions=request.extensions
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
     """What is checked and changed in each request, shared by both transports.
@@ -64,11 +77,11 @@ class Guard:
     name: BackendName
     base_url: str
     api_key: SecretStr | None = field(default=None, repr=False)
-    rewrite: Callable[[httpx2.Request], None] | None = None
+    rewrite: Callable[[httpx2.Request], httpx2.Request] | None = None
     checks_done: bool = True
 
-    def prepare(self, request: httpx2.Request) -> None:
-        """Check the address and set the credentials of a request that is about to leave.
+    def prepare(self, request: httpx2.Request) -> httpx2.Request:
+        """Check the address and set the credentials of a request; return what is to leave.
 
         Raises:
             SettingsError: It is addressed to another origin.
@@ -82,8 +95,7 @@ class Guard:
             request.headers.pop(header, None)
         if self.api_key is not None:
             request.headers["authorization"] = f"Bearer {self.api_key.get_secret_value()}"
-        if self.rewrite is not None:
-            self.rewrite(request)
+        return request if self.rewrite is None else self.rewrite(request)
 
     def proxy(self) -> str | None:
         """Return the environment's proxy for the origin; none for this machine."""
@@ -161,11 +173,13 @@ class GuardedTransport(httpx2.BaseTransport):
 
     def __init__(self, guard: Guard, inner: httpx2.BaseTransport | None = None) -> None:
         self._guard = guard
-        self._inner = inner or httpx2.HTTPTransport(proxy=guard.proxy(), limits=CONNECTIONS)
+        self._inner = inner
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request; see `Guard.prepare` for what is refused."""
-        self._guard.prepare(request)
+        request = self._guard.prepare(request)
+        if self._inner is None:  # made late: certificates take 25 ms to load, and many clients never ask
+            self._inner = httpx2.HTTPTransport(proxy=self._guard.proxy(), limits=CONNECTIONS)
         response = self._inner.handle_request(request)
         response.headers[BACKEND_HEADER] = self._guard.name
         if self._guard.needs_done(request, response) and isinstance(response.stream, httpx2.SyncByteStream):
@@ -174,7 +188,8 @@ class GuardedTransport(httpx2.BaseTransport):
 
     def close(self) -> None:
         """Close the connections."""
-        self._inner.close()
+        if self._inner is not None:
+            self._inner.close()
 
 
 class AsyncGuardedTransport(httpx2.AsyncBaseTransport):
@@ -182,11 +197,13 @@ class AsyncGuardedTransport(httpx2.AsyncBaseTransport):
 
     def __init__(self, guard: Guard, inner: httpx2.AsyncBaseTransport | None = None) -> None:
         self._guard = guard
-        self._inner = inner or httpx2.AsyncHTTPTransport(proxy=guard.proxy(), limits=CONNECTIONS)
+        self._inner = inner
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request; see `Guard.prepare` for what is refused."""
-        self._guard.prepare(request)
+        request = self._guard.prepare(request)
+        if self._inner is None:
+            self._inner = httpx2.AsyncHTTPTransport(proxy=self._guard.proxy(), limits=CONNECTIONS)
         response = await self._inner.handle_async_request(request)
         response.headers[BACKEND_HEADER] = self._guard.name
         if self._guard.needs_done(request, response) and isinstance(response.stream, httpx2.AsyncByteStream):
@@ -195,4 +212,5 @@ class AsyncGuardedTransport(httpx2.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._inner.aclose()
+        if self._inner is not None:
+            await self._inner.aclose()

@@ -12,8 +12,9 @@ from typing import ClassVar
 
 import httpx2
 
+from deepseek_apps.backends._json_schema import schema_in_prompt, wants_schema
 from deepseek_apps.backends.base import Backend, BackendName
-from deepseek_apps.backends.guard import AsyncGuardedTransport, Guard, GuardedTransport
+from deepseek_apps.backends.guard import AsyncGuardedTransport, Guard, GuardedTransport, with_body
 from deepseek_apps.catalog import canonical_name, catalogue
 
 __all__ = ["HostedBackend", "needs_beta"]
@@ -21,7 +22,7 @@ __all__ = ["HostedBackend", "needs_beta"]
 BETA_PREFIX = "/beta"
 API_VERSION_PREFIX = "/v1"
 # A body without these is sent unread: parsing a long prompt on every call would be wasted.
-MARKERS = (b'"prefix"', b'"strict"')
+MARKERS = (b'"prefix"', b'"strict"', b'"json_schema"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,20 +55,23 @@ class HostedBackend(Backend):
         return Guard(name=self.name, base_url=self.base_url, api_key=self.api_key, rewrite=rewrite)
 
 
-def rewrite(request: httpx2.Request) -> None:
-    """Move what only the beta address serves there, and refuse retired model names.
+def rewrite(request: httpx2.Request) -> httpx2.Request:
+    """Return the request as the API takes it: beta address, schemas in the prompt; no retired model names.
 
     Raises:
         SettingsError: The request names a model that DeepSeek has retired.
     """
     path = request.url.path
     if request.method != "POST" or not path.endswith("/completions"):
-        return
+        return request
     body = _peek(request)
     if isinstance(model := body.get("model"), str):
         canonical_name(model)
     if needs_beta(path, body) and not path.startswith(f"{BETA_PREFIX}/"):
         request.url = request.url.copy_with(path=BETA_PREFIX + path.removeprefix(API_VERSION_PREFIX))
+    if wants_schema(body):
+        return with_body(request, json.dumps(schema_in_prompt(body), ensure_ascii=False).encode())
+    return request
 
 
 def needs_beta(path: str, body: Mapping[str, object]) -> bool:
