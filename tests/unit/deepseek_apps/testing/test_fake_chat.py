@@ -8,7 +8,7 @@ import re
 import pytest
 from fake_asking import HI, OFF, deltas, events, post
 
-from deepseek_apps.testing import FakeDeepSeek, Reply, Request
+from deepseek_apps.testing import FakeDeepSeek, RawReply, Reply, Request
 
 WEATHER = {
     "type": "function",
@@ -178,3 +178,21 @@ def test_what_a_responder_raises_reaches_the_test() -> None:
     with pytest.raises(KeyError, match="mistake"), FakeDeepSeek(count_tokens=False) as fake:  # noqa: PT012
         fake.responder = respond
         assert post(fake).status_code == 500
+
+
+def test_a_responder_may_answer_in_bytes(fake: FakeDeepSeek) -> None:
+    fake.responder = lambda request: RawReply(parts=(b"no",), status=418, content_type="text/plain")
+    assert (post(fake).status_code, post(fake).text) == (418, "no")
+
+
+def test_long_questions_are_shortened_and_tool_results_repeated(fake: FakeDeepSeek) -> None:
+    long = post(fake, messages=[{"role": "user", "content": "x" * 300}]).json()
+    assert long["choices"][0]["message"]["content"] == f"You said: {'x' * 200}…"
+    call = {"id": "c", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    turn = [
+        *HI,
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "3"},
+    ]
+    answer = post(fake, messages=turn, tools=[WEATHER]).json()["choices"][0]["message"]["content"]
+    assert answer == "The tool said: 3"
