@@ -1,13 +1,12 @@
 """`client.chat`: the SDK's resource, which here also knows the fields that only DeepSeek has.
 
-`thinking` and `user_id` are keyword arguments beside the SDK's own, and `model` has a default. A pydantic
-class as `response_format` works on the hosted API too, which has no json_schema: it is asked for JSON that
-fits the schema, and the SDK checks the answer. Requests and replies are the SDK's in everything else.
+`thinking` and `user_id` are keyword arguments beside the SDK's own, and `model` has a default. Requests and
+replies are the SDK's in everything else: `parse` sends a json_schema, which the hosted backend, whose API has
+none, puts into the prompt, and checks the answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast, overload
 
@@ -15,9 +14,7 @@ from openai import AsyncStream, Omit, Stream, omit
 from openai.resources.chat import AsyncChat, AsyncCompletions, Chat, Completions
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ParsedChatCompletion
 
-from deepseek_apps._sdk_fields import ChatFields, dialect_fields, with_schema_in_prompt
-from deepseek_apps.backends import Backend
-from deepseek_apps.routing.routed import targets_of
+from deepseek_apps._sdk_fields import ChatFields, dialect_fields
 
 if TYPE_CHECKING:
     from openai.lib.streaming.chat import AsyncChatCompletionStreamManager, ChatCompletionStreamManager
@@ -77,20 +74,20 @@ class DeepSeekCompletions(Completions):
             openai.LengthFinishReasonError: The answer was cut at `max_tokens`.
             openai.OpenAIError: As in `create`.
         """
-        complete = self._complete(cast("dict[str, Any]", fields), response_format)
+        complete = self._complete(cast("dict[str, Any]", fields))
         return super().parse(response_format=response_format, **complete)
 
     def stream(  # type: ignore[override]  # as above
         self, *, response_format: ResponseFormat | type[ParsedT] | Omit = omit, **fields: Unpack[ChatFields]
     ) -> ChatCompletionStreamManager[ParsedT]:
         """Answer as events, for `with client.chat.completions.stream(…) as events`; parses as `parse`."""
-        complete = self._complete(cast("dict[str, Any]", fields), response_format)
+        complete = self._complete(cast("dict[str, Any]", fields))
         return super().stream(response_format=response_format, **complete)
 
-    def _complete(self, fields: dict[str, Any], response_format: object = omit) -> dict[str, Any]:
+    def _complete(self, fields: dict[str, Any]) -> dict[str, Any]:
         if "model" not in fields:
             fields = {**fields, "model": self._client.default_model}
-        return _for_backend(dialect_fields(fields), response_format, self._client._backend)
+        return dialect_fields(fields)
 
 
 class AsyncDeepSeekCompletions(AsyncCompletions):
@@ -127,7 +124,7 @@ class AsyncDeepSeekCompletions(AsyncCompletions):
         self, *, response_format: type[ParsedT] | Omit = omit, **fields: Unpack[ChatFields]
     ) -> ParsedChatCompletion[ParsedT]:
         """Answer with an instance of a pydantic class or dataclass; see `DeepSeekCompletions.parse`."""
-        complete = await self._complete(cast("dict[str, Any]", fields), response_format)
+        complete = await self._complete(cast("dict[str, Any]", fields))
         return await super().parse(response_format=response_format, **complete)
 
     def stream(  # type: ignore[override]  # as above
@@ -141,13 +138,12 @@ class AsyncDeepSeekCompletions(AsyncCompletions):
         given = cast("dict[str, Any]", fields)
         if "model" not in given:
             given = {**given, "model": self._client.default_model}
-        complete = _for_backend(dialect_fields(given), response_format, self._client._backend)
-        return super().stream(response_format=response_format, **complete)
+        return super().stream(response_format=response_format, **dialect_fields(given))
 
-    async def _complete(self, fields: dict[str, Any], response_format: object = omit) -> dict[str, Any]:
+    async def _complete(self, fields: dict[str, Any]) -> dict[str, Any]:
         if "model" not in fields:
             fields = {**fields, "model": await self._client.resolve_model()}
-        return _for_backend(dialect_fields(fields), response_format, self._client._backend)
+        return dialect_fields(fields)
 
 
 class DeepSeekChat(Chat):
@@ -170,17 +166,3 @@ class AsyncDeepSeekChat(AsyncChat):
     def completions(self) -> AsyncDeepSeekCompletions:
         """Answers to conversations."""
         return AsyncDeepSeekCompletions(self._client)
-
-
-def _for_backend(fields: dict[str, Any], response_format: object, backend: Backend) -> dict[str, Any]:
-    """Put a class's schema into the prompt where the hosted API may answer: it has no other place for it."""
-    # Elsewhere the SDK's own json_schema is sent: this machine and most servers are bound by it.
-    hosted = any(target.kind == "hosted" for target in targets_of(backend))
-    if not hosted or isinstance(response_format, dict | Omit):
-        return fields
-    messages: Iterable[Any] = fields.get("messages", ())
-    extra_body = {**(fields.get("extra_body") or {}), "response_format": {"type": "json_object"}}
-    return fields | {
-        "messages": with_schema_in_prompt(messages, cast("type", response_format)),
-        "extra_body": extra_body,
-    }

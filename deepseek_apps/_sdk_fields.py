@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from openai import NotGiven, Omit
-from pydantic import TypeAdapter
 
 if TYPE_CHECKING:
     import httpx2
@@ -20,12 +18,10 @@ if TYPE_CHECKING:
 
     from deepseek_apps._chat_request import ReasoningEffort, ThinkingOption
 
-__all__ = ["ChatFields", "FimFields", "dialect_fields", "with_schema_in_prompt"]
+__all__ = ["ChatFields", "FimFields", "dialect_fields"]
 
 # Sent at the top level of the body, where the SDK's signatures have no room for them.
 EXTRA_FIELDS = ("thinking", "user_id")
-# JSON mode wants the word in the prompt, and the model wants the schema.
-SCHEMA_PROMPT = "Answer with one JSON object that fits this JSON schema, and with nothing else:\n{schema}"
 
 
 class _CommonFields(TypedDict, total=False):
@@ -99,24 +95,3 @@ def dialect_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     if moved:
         rest["extra_body"] = {**moved, **(rest.get("extra_body") or {})}
     return rest
-
-
-def with_schema_in_prompt(messages: Iterable[Any], kind: type) -> list[Any]:
-    """Return the messages with the JSON schema of a class after the system prompt.
-
-    Near the start, so that the prefix that is cached stays the same while the conversation grows.
-    """
-    schema = json.dumps(TypeAdapter(kind).json_schema(), ensure_ascii=False)
-    listed = list(messages)
-    system = 0
-    while system < len(listed) and _role(listed[system]) == "system":
-        system += 1
-    return [
-        *listed[:system],
-        {"role": "system", "content": SCHEMA_PROMPT.format(schema=schema)},
-        *listed[system:],
-    ]
-
-
-def _role(message: object) -> object:
-    return message.get("role") if isinstance(message, Mapping) else getattr(message, "role", None)
