@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from deepseek_apps._client_extras import AsyncExtras, SyncExtras
 from deepseek_apps._client_plan import ClientOptions, TimeoutOption, forget_openai_environment, plan_client
+from deepseek_apps._sdk_deadline import OneDeadline
 from deepseek_apps.backend_client import AsyncBackendClient, BackendClient
 from deepseek_apps.backends import PLACEHOLDER_KEY
 from deepseek_apps.settings import BackendChoice
@@ -24,7 +25,7 @@ from deepseek_apps.settings import BackendChoice
 __all__ = ["AsyncDeepSeek", "DeepSeek"]
 
 
-class DeepSeek(SyncExtras):
+class DeepSeek(OneDeadline, SyncExtras):
     """The openai SDK's client, answered by DeepSeek's API, by this machine, or by a server of yours.
 
     Construction opens no connection and loads no model. Options left out are read from the environment and
@@ -95,7 +96,7 @@ class DeepSeek(SyncExtras):
         return partial(type(self), http_client=self._client, **_constructor_options(self)), ()
 
 
-class AsyncDeepSeek(AsyncExtras):
+class AsyncDeepSeek(OneDeadline, AsyncExtras):
     """The asynchronous twin of DeepSeek, with the same arguments and errors.
 
     Cancelling a task that waits for an answer cancels the generation.

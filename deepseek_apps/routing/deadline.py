@@ -18,9 +18,17 @@ import httpx2
 
 from deepseek_apps.errors import DeadlineExceededError, SettingsError
 
-__all__ = ["DEADLINE_HEADER", "Deadline", "Interruption", "deadline_of", "start_deadline"]
+__all__ = [
+    "DEADLINE_HEADER",
+    "Deadline",
+    "Interruption",
+    "deadline_of",
+    "fixed_end",
+    "start_deadline",
+    "time_left",
+]
 
-# Seconds from now, or "@" and the seconds since 1970 when it ends, which stays the same if a client repeats.
+# Seconds from now; or as `fixed_end` writes it, which stays the same if a client repeats the request.
 DEADLINE_HEADER = "x-deepseek-apps-deadline"
 EXTENSION = "deepseek_apps_deadline"
 
@@ -29,12 +37,13 @@ class Deadline:
     """When a call has to be over.
 
     Args:
-        seconds: From now; nothing or less has passed already.
+        seconds: How long the call may take in all.
+        left: How much of that is left; None is everything, nothing or less has passed already.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, left: float | None = None) -> None:
         self.seconds = seconds
-        self._end = time.monotonic() + seconds
+        self._end = time.monotonic() + (seconds if left is None else left)
 
     def remaining(self) -> float:
         """Return the seconds left, at least 0."""
@@ -52,7 +61,7 @@ class Deadline:
     def error(self) -> DeadlineExceededError:
         """Return what to raise when it has passed."""
         return DeadlineExceededError(
-            f"the deadline of {max(self.seconds, 0):g} s for the whole call has passed",
+            f"the deadline of {self.seconds:g} s for the whole call has passed",
             help_message="Allow more time with the deadline setting, or ask for less.",
         )
 
@@ -134,10 +143,9 @@ def start_deadline(request: httpx2.Request, default: float | None) -> Deadline |
         SettingsError: The header holds no number of seconds.
     """
     given = request.headers.pop(DEADLINE_HEADER, None)
-    seconds = default if given is None else _seconds(given)
-    if seconds is None:
+    if given is None and default is None:
         return None
-    deadline = Deadline(seconds)
+    deadline = Deadline(default) if given is None and default is not None else _read(str(given))
     timeouts = dict(request.extensions.get("timeout", {}))
     request.extensions = {
         **request.extensions,
@@ -153,13 +161,25 @@ def deadline_of(request: httpx2.Request) -> Deadline | None:
     return found if isinstance(found, Deadline) else None
 
 
-def _seconds(text: str) -> float:
+def fixed_end(seconds: float) -> str:
+    """Return a deadline that many seconds from now, as the header says it."""
+    return f"@{time.time() + seconds:.6f} {seconds:g}"
+
+
+def time_left(header: str) -> float | None:
+    """Return the seconds until the end that `fixed_end` wrote; None for any other deadline."""
+    end, _, _ = header.removeprefix("@").partition(" ")
+    return float(end) - time.time() if header.startswith("@") else None
+
+
+def _read(header: str) -> Deadline:
     try:
-        seconds = float(text[1:]) - time.time() if text.startswith("@") else float(text)
+        left = time_left(header)
+        deadline = Deadline(float(header.partition(" ")[2] if header.startswith("@") else header), left)
     except ValueError:
-        seconds = float("nan")
-    if not seconds < float("inf"):
+        deadline = Deadline(float("nan"))
+    if not deadline.seconds < float("inf"):
         raise SettingsError(
-            f"{DEADLINE_HEADER}: {text!r} is no number of seconds", help_message="Pass seconds such as 30."
+            f"{DEADLINE_HEADER}: {header!r} is no number of seconds", help_message="Pass seconds such as 30."
         )
-    return seconds
+    return deadline

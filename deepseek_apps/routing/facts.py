@@ -18,7 +18,7 @@ __all__ = ["parse_body", "read_facts"]
 ASCII_TOKENS = 0.3
 OTHER_TOKENS = 0.6
 IMAGE_TOKENS = 1000  # the order of magnitude; the exact number depends on its size
-IMAGE_PARTS = {"image_url", "input_image", "image"}
+IMAGE_PARTS = ("image_url", "input_image", "image")
 LENGTH_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 PROMPT_FIELDS = ("messages", "prompt", "suffix", "input", "instructions", "system", "tools", "functions")
 ROUTES: Mapping[str, RouteKind] = {
@@ -35,7 +35,7 @@ def parse_body(content: bytes) -> dict[str, Any]:
     """Return a JSON body; anything else is empty."""
     try:
         body = json.loads(content) if content else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
 
@@ -75,17 +75,18 @@ def _kind(method: str, path: str) -> RouteKind:
 
 def _texts(value: object) -> Iterator[str | None]:
     """Yield every text inside a part of a body, and None for each image in place of its data."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
-    elif isinstance(value, dict):
-        if value.get("type") in IMAGE_PARTS:
-            yield None
-            return
-        for name, item in value.items():
-            yield from (name, *_texts(item))
+    left = [value]
+    while left:  # not by recursion: bodies may be nested deeper than Python's stack
+        item = left.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, list):
+            left += item
+        elif isinstance(item, dict):
+            if item.get("type") in IMAGE_PARTS:
+                yield None
+            else:
+                left += [*item.keys(), *item.values()]
 
 
 def _tokens(texts: list[str | None]) -> int:
@@ -108,7 +109,7 @@ def _affinity(body: Mapping[str, Any]) -> str:
         first: list[object] = []
         for message in messages:
             first.append(message)
-            if _member(message, "role") not in {"system", "developer"}:
+            if _member(message, "role") not in ("system", "developer"):
                 break
         start: list[object] = [body.get("model"), body.get("tools"), first]
     elif isinstance(prompt := body.get("prompt"), str):

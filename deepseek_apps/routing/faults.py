@@ -71,7 +71,7 @@ def body_fault(content: bytes) -> str:
     """
     try:
         body = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "an empty reply" if not content.strip() else "a reply that is not JSON"
     if not isinstance(body, dict):
         return "a reply that is not a JSON object"
@@ -115,7 +115,7 @@ class StreamPeek:
     def _decides(self, data: bytes) -> bool:
         try:
             event = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return True  # [DONE], or something that is the caller's to judge
         if not isinstance(event, dict) or "choices" not in event:
             return self._is_error(event)

@@ -121,7 +121,7 @@ class Walk:
         model = self.table.model(place[0], self.facts.model)
         content = self.request.content
         if model != self.facts.model:
-            content = json.dumps(self._body | {"model": model}, ensure_ascii=False).encode()
+            content = json.dumps(self._body | {"model": model}).encode()
         preferred = self.table.targets[0].replicas[0].base_url
         return Attempt(
             place=place,
@@ -190,7 +190,7 @@ class Walk:
         if self._first is None:
             raise httpx2.ConnectError(f"nobody could be asked: {self._after()}", request=self.request)
         others = "; ".join(f"{who}: {fault}" for who, fault in self._faults[1:])
-        rest = f", and nobody did better: {others}" if others else ""
+        rest = f" and nobody did better: {others}" if others else ""
         self._first.headers[ROUTE_HEADER] = _ascii(self._faults[0][0] + rest)
         return self._first
 
