@@ -57,7 +57,7 @@ _PARAMETER = re.compile(
     rf"""<{_DSML}parameter\s+name\s*=\s*["']([^"'>]*)["'](?:\s+string\s*=\s*["'](true|false)["'])?\s*>"""
 )
 _PARAMETER_END = re.compile(rf"</{_DSML}parameter\s*>|(?=<{_DSML}parameter\s)")
-_CLOSING_TAGS = re.compile(rf"(?:\s*</{_DSML}\w*\s*>)+\s*\Z")
+_CLOSING_TAG = re.compile(rf"</{_DSML}\w*\s?>\Z")
 _HALF_TAG = re.compile(r"</?[|｜‖∥][^<>]*\Z")
 _CALL = re.compile(rf"<{_BARS}tool{_GAP}call{_GAP}begin{_BARS}>")
 _CALL_END = re.compile(rf"<{_BARS}tool{_GAP}calls?{_GAP}end{_BARS}>")
@@ -119,21 +119,27 @@ def _invoked(name: str, body: str, *, whole: bool) -> FoundCall | None:
     """Return the call of one invoke tag: parameters, a bare JSON object, or nothing."""
     if end := _INVOKE_END.search(body):
         body, whole = body[: end.start()], True
-    else:
-        body = _HALF_TAG.sub("", _CLOSING_TAGS.sub("", body))
     opened = list(_PARAMETER.finditer(body))
     if not opened:
-        rest = body.strip()
+        rest = _without_tags(body).strip()
         if rest and not _is_object(rest):
             return None if whole else FoundCall(name, rest)
         return FoundCall(name, rest or ("{}" if whole else "{"))
     arguments: dict[str, Any] = {}
     for match, following in _with_ends(opened, body):
         ended = _PARAMETER_END.search(body, match.end())
-        stop = ended.start() if ended else following
-        arguments[match.group(1)] = _value(body[match.end() : stop], match.group(2))
+        value = body[match.end() : ended.start()] if ended else _without_tags(body[match.end() : following])
+        arguments[match.group(1)] = _value(value, match.group(2))
     text = json_text(arguments)
     return FoundCall(name, text if whole else text[:-1])
+
+
+def _without_tags(text: str) -> str:
+    """Return text without the closing tags, and the half one, that stand at its end."""
+    text = _HALF_TAG.sub("", text)
+    while match := _CLOSING_TAG.search(text.rstrip(), max(0, len(text.rstrip()) - LONGEST_TAG)):
+        text = text[: match.start()].rstrip("\n")
+    return text
 
 
 def _with_ends(opened: list[re.Match[str]], text: str) -> Iterator[tuple[re.Match[str], int]]:

@@ -39,7 +39,7 @@ def of(schema, **root):
         ({"allOf": [{"type": "number"}, {"type": "integer"}]}, {"type": "integer"}),
         ({"oneOf": [{"type": "string"}, {"type": "null"}]}, {"type": ["string", "null"]}),
         ({"anyOf": [{"anyOf": [{"type": "string"}]}, {"type": "string"}]}, {"type": "string"}),
-        ({"type": "null", "description": "d", "default": 0}, {"type": "null", "description": "d (default: 0)"}),
+        ({"type": "null", "default": 0}, {"type": "null", "description": "(default: 0)"}),
         ({"description": "d", "$ref": "#/$defs/T"}, {"type": "string", "description": "d"}),
     ],
 )  # fmt: skip
