@@ -44,7 +44,7 @@ VARIABLES = {
     "DEEPSEEK_APPS_BACKEND, _MODEL, _BASE_URL, _TIMEOUT, _MAX_RETRIES": "settings, see `config show`",
     "DEEPSEEK_APPS_QUANTIZATION, _CACHE_DTYPE": "settings of the local backend, as the options of `serve`",
     "DEEPSEEK_APPS_SERVER_API_KEY": "key of your own server: sent by clients, asked for by `serve`",
-    "DEEPSEEK_APPS_LEDGER, _CURRENCY, _BUDGET_PER_DAY": "whether calls are recorded; USD or CNY; dollars a day",
+    "DEEPSEEK_APPS_LEDGER, _CURRENCY, _BUDGET_PER_DAY": "settings of `cost` and its budget",
     "DEEPSEEK_APPS_CONFIG": "path of the config file",
     "DEEPSEEK_APPS_CATALOG": "models, prices, holidays and limits of your own; else catalog.toml beside the"
     " config file",

@@ -22,12 +22,12 @@ from deepseek_apps.routing.facts import parse_body, read_facts
 from deepseek_apps.routing.ledger import CallRecord, Outcome, to_pico
 from deepseek_apps.routing.policy import RequestFacts
 from deepseek_apps.routing.run import current_run
+from deepseek_apps.routing.walk import ROUTE_HEADER
 from deepseek_apps.settings import Settings, load_settings
 
-__all__ = ["COST_HEADER", "ROUTE_HEADER", "Call", "MeterOptions"]
+__all__ = ["COST_HEADER", "Call", "MeterOptions"]
 
 COST_HEADER = "x-deepseek-apps-cost"
-ROUTE_HEADER = "x-deepseek-apps-route"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ import httpx2
 
 from deepseek_apps.backends.target import Target
 from deepseek_apps.cost import Cost
-from deepseek_apps.errors import DeepSeekAppsError
+from deepseek_apps.errors import BackendError, DeepSeekAppsError
 from deepseek_apps.routing._call import COST_HEADER, Call, MeterOptions
 from deepseek_apps.routing._ledger_writer import shared_writer
 from deepseek_apps.routing._metered_streams import AsyncMeteredStream, MeteredStream, in_thread, outcome_of
@@ -198,7 +198,7 @@ def _amount(cost: Cost) -> str:
 
 def _fail(call: Call, error: BaseException) -> None:
     """Write down a call without an answer; one that we refused ourselves was never made."""
-    if isinstance(error, DeepSeekAppsError):
+    if isinstance(error, DeepSeekAppsError) and not isinstance(error, BackendError):
         call.cancel()
     else:
         call.end("failed" if isinstance(error, Exception) else "abandoned")
