@@ -120,6 +120,7 @@ class Growth:
         self._chunks: list[AIMessageChunk] = []
         self._text = ""
         self._shown: Any = None
+        self._call_index: int | None = None
 
     def push(self, chunk: AIMessage) -> Iterator[Any]:
         """Take a chunk; give what is new."""
@@ -166,7 +167,10 @@ class Growth:
     def _new_text(self, chunk: AIMessageChunk) -> str:
         if self._plan.method != "function_calling":
             return str(chunk.text)
-        return "".join(call["args"] or "" for call in chunk.tool_call_chunks if not call["index"])
+        calls = chunk.tool_call_chunks
+        if calls and self._call_index is None:  # models number calls from where they like
+            self._call_index = calls[0]["index"]
+        return "".join(call["args"] or "" for call in calls if call["index"] == self._call_index)
 
 
 class _Part(AddableDict):

@@ -91,7 +91,7 @@ def output_schema(source: Any) -> OutputSchema:
     try:
         name = str(convert_to_openai_tool(source)["function"]["name"])
         schema = _json_schema(source)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SettingsError(
             f"{source!r:.200} is no schema for structured output: {error}",
             help_message="Give a pydantic class, a TypedDict class, a JSON Schema or a function.",
