@@ -90,6 +90,7 @@ class Answer:
         reasoning_content: The thinking before it, empty for models that show none.
         model: Model name the backend reported.
         backend: Who answered: local, hosted or server.
+        route: Who answered in full, and after whom; empty if only one could be asked.
         finish_reason: stop, length, tool_calls or content_filter.
         usage: Token counts as the backend sent them.
         first_token_seconds: From sending the request to its first text; None before it.
@@ -100,6 +101,7 @@ class Answer:
     reasoning_content: str = ""
     model: str = ""
     backend: str = ""
+    route: str = ""
     finish_reason: str | None = None
     usage: dict[str, Any] = field(default_factory=dict)
     first_token_seconds: float | None = None
@@ -190,6 +192,8 @@ class AnswerStream:
             self._client.build_request("POST", "chat/completions", json=body), stream=True
         )
         check_status(response)
+        self.answer.backend = response.headers.get("x-deepseek-apps-backend", self.answer.backend)
+        self.answer.route = response.headers.get("x-deepseek-apps-route", "")
         return response
 
     def _whole(self) -> Iterator[TextDelta]:

@@ -98,6 +98,9 @@ def answer_notes(answer: Answer, *, usage: bool) -> list[str]:
         notes.append("the answer was cut at its longest allowed length; raise --max-tokens for more")
     if answer.finish_reason == "content_filter":
         notes.append("the backend's content filter stopped the answer")
+    who, after, failed = answer.route.partition(" after ")
+    if after:
+        notes.append(f"{who} answered, after {failed}")
     if usage:
         notes.append(_usage(answer))
     return notes
