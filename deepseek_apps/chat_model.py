@@ -260,14 +260,14 @@ class ChatDeepSeek(BaseChatOpenAI):
         """
         from deepseek_apps.structured import structured_output  # noqa: PLC0415  only needed here
 
-        model = cast(BaseChatOpenAI, self.bind(**kwargs)) if kwargs else self
         return structured_output(
-            model,
+            self,
             schema,
             method=method,
             include_raw=include_raw,
             strict=strict,
-            native_json_schema=setup.has_json_schema(self),
+            native_json_schema=True,  # where it is not, our transport puts the schema into the prompt
+            **kwargs,
         )
 
     def get_token_ids(self, text: str) -> list[int]:

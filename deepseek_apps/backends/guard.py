@@ -6,6 +6,7 @@ is opened, and what the SDK or its environment put into the credentials headers 
 
 from __future__ import annotations
 
+import threading
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
@@ -174,12 +175,14 @@ class GuardedTransport(httpx2.BaseTransport):
     def __init__(self, guard: Guard, inner: httpx2.BaseTransport | None = None) -> None:
         self._guard = guard
         self._inner = inner
+        self._making = threading.Lock()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request; see `Guard.prepare` for what is refused."""
         request = self._guard.prepare(request)
-        if self._inner is None:  # made late: certificates take 25 ms to load, and many clients never ask
-            self._inner = httpx2.HTTPTransport(proxy=self._guard.proxy(), limits=CONNECTIONS)
+        with self._making:  # late: certificates take 25 ms to load, and many clients never ask
+            if self._inner is None:
+                self._inner = httpx2.HTTPTransport(proxy=self._guard.proxy(), limits=CONNECTIONS)
         response = self._inner.handle_request(request)
         response.headers[BACKEND_HEADER] = self._guard.name
         if self._guard.needs_done(request, response) and isinstance(response.stream, httpx2.SyncByteStream):

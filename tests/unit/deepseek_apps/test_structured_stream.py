@@ -126,3 +126,11 @@ def test_calls_pass_what_the_caller_adds() -> None:
     with fake_deepseek(called(GOOD)) as fake:
         structured_output(model(fake), Joke, method="function_calling").invoke("hi", max_tokens=7)
     assert fake.asked[0].body["max_tokens"] == 7
+
+
+def test_what_is_bound_reaches_every_method() -> None:
+    with fake_deepseek(said(GOOD), called(GOOD)) as fake:
+        for method in ("json_schema", "function_calling"):
+            options: Any = {"method": method, "max_tokens": 7}
+            assert model(fake).with_structured_output(Joke, **options).invoke("hi") == JOKE
+    assert [request.body["max_tokens"] for request in fake.asked] == [7, 7]
