@@ -25,7 +25,6 @@ __all__ = [
     "check_parameters",
     "count_tokens",
     "default_parameters",
-    "has_json_schema",
     "make_clients",
     "profile",
     "streamed",
@@ -221,11 +220,6 @@ def _hosted_model(model: ChatDeepSeek, name: str) -> HostedModel | None:
     facts = catalogue()
     wanted = name or facts.default_model
     return facts.models.get(facts.aliases.get(wanted, wanted))
-
-
-def has_json_schema(model: ChatDeepSeek) -> bool:
-    """Whether the backend itself holds answers to a schema: the hosted API has no such mode."""
-    return bool(model.root_client.backend_name == "local")
 
 
 def wire_tools(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:

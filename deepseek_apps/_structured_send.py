@@ -27,7 +27,7 @@ def bound_model(
     Args:
         model: The chat model.
         plan: Method and schema.
-        strict: Exact enforcement; None is yes for a native schema, and the model's choice for a tool.
+        strict: Exact enforcement, which allows no optional fields; None leaves it to the backend.
         extra: The caller's own keyword arguments; they win.
     """
     kwargs: dict[str, Any] = {}
@@ -67,12 +67,10 @@ def closed(schema: Any) -> Any:
 def _response_format(plan: Plan, strict: bool | None) -> dict[str, Any]:
     if not plan.native or plan.schema is None:
         return {"type": "json_object"}
-    exact = strict is not False
-    schema = closed(plan.schema.json_schema) if exact else plan.schema.json_schema
-    return {
-        "type": "json_schema",
-        "json_schema": {"name": plan.schema.name, "schema": schema, "strict": exact},
-    }
+    schema = plan.schema.json_schema if strict is False else closed(plan.schema.json_schema)
+    # Strict refuses schemas with optional fields, and backends that enforce schemas do so without it.
+    exact = {} if strict is None else {"strict": strict}
+    return {"type": "json_schema", "json_schema": {"name": plan.schema.name, "schema": schema, **exact}}
 
 
 def _tool(schema: OutputSchema) -> Any:

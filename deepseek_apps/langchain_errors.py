@@ -154,9 +154,7 @@ def chat_error(exc: Exception) -> Exception:
     if not isinstance(ours, errors.BackendError):
         return exc
     kind = BY_STATUS.get(ours.status or 0) or CLASSES.get(type(ours), ChatBackendError)
-    error = kind(
-        str(ours), status=ours.status, request_id=ours.request_id, help_message=ours.help_message
-    )
+    error = kind(str(ours), status=ours.status, request_id=ours.request_id, help_message=ours.help_message)
     _keep_what_the_sdk_knows(error, exc)
     return error
 

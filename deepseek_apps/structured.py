@@ -50,8 +50,8 @@ def structured_output(
             description to the caller's prompt; "function_calling" forces one tool.
         include_raw: Give `{"raw": message, "parsed": output or None, "parsing_error": error or None}`, where
             `raw.response_metadata["structured_output"]` says how it came about.
-        strict: Have the backend enforce the schema exactly. For "json_schema" the default is yes; for
-            "function_calling" None leaves it to the model's defaults.
+        strict: Have the backend enforce the schema exactly, which allows no optional fields; None leaves it
+            to the backend.
         native_json_schema: The backend takes `response_format` of type "json_schema".
         repair: Send an answer that does not fit back, once, before giving up.
         **bind: Bound to the model as they are, such as `tools`.

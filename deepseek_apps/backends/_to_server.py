@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from deepseek_apps.backends._json_schema import schema_in_prompt
 from deepseek_apps.backends._server_request import (
     ServerRequest,
     UnsupportedRequestError,
@@ -31,7 +32,6 @@ REQUEST_MARKERS = (
     b'"strict"',
     b'"user_id"',
 )
-SCHEMA_UNAVAILABLE = "This response_format type is unavailable now"
 
 
 def to_server(body: dict[str, Any], flavor: ServerFlavor) -> ServerRequest:
@@ -98,10 +98,8 @@ def _response_format(request: ServerRequest) -> None:
     if kind == "json_object" and not request.flavor.json_object:
         request.drop("response_format")
     elif kind == "json_schema" and request.flavor.json_schema == "none":
-        raise UnsupportedRequestError(
-            f"{SCHEMA_UNAVAILABLE}: {request.flavor.name} cannot hold an answer to a schema. "
-            "Put the schema into the prompt and check the answer."
-        )
+        request.body = schema_in_prompt(request.body)
+        _response_format(request)
     elif kind == "json_schema" and request.flavor.json_schema == "json_object" and isinstance(wanted, dict):
         schema = wanted.get("json_schema")
         inner = schema.get("schema") if isinstance(schema, dict) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -138,8 +139,9 @@ def test_a_schema_goes_where_the_server_looks_for_it() -> None:
     assert translated("vllm", response_format=wanted) == {}
     sent = translated("llama-cpp-python", response_format=wanted)
     assert sent == {"response_format": {"type": "json_object", "schema": SCHEMA}}
-    with pytest.raises(UnsupportedRequestError, match="This response_format type is unavailable now"):
-        translated("transformers", response_format=wanted)
+    described = translated("transformers", messages=[USER], response_format=wanted)["messages"][0]
+    assert described["role"] == "system"
+    assert json.dumps(SCHEMA) in described["content"]
     assert dropped("transformers", response_format={"type": "json_object"}) == ["response_format"]
 
 
