@@ -91,7 +91,7 @@ class ChunkReader:
         usage = event.get("usage")
         if usage:
             self._usage = usage
-        choice = next((c for c in event.get("choices") or () if not c.get("index")), None)
+        choice = _first_choice(event.get("choices"))
         if choice is None:
             return self._usage_chunk() if self._ended else []
         self._last_event = event
@@ -100,10 +100,13 @@ class ChunkReader:
         if content and self._markup is not None:
             content, found = self._markup.push(content)
         else:
-            found = []
+            found = None
         chunks = self._spoken(delta, choice, content)
-        chunks += self._called([*(delta.get("tool_calls") or ()), *map(_raw_call, found)])
-        self._recovered = self._recovered or bool(found)
+        if raw := delta.get("tool_calls"):
+            chunks += self._called(raw)
+        if found:
+            self._recovered = True
+            chunks += self._called([_raw_call(call) for call in found])
         return chunks + self._end(choice) if choice.get("finish_reason") else chunks
 
     def finish(self) -> list[AIMessageChunk]:
@@ -152,6 +155,11 @@ class ChunkReader:
             return None
         self._usage_sent = True
         return usage_metadata(self._usage)
+
+
+def _first_choice(choices: Any) -> Mapping[str, Any] | None:
+    """Return the choice with index 0, none in events that carry only usage."""
+    return next((choice for choice in choices if not choice.get("index")), None) if choices else None
 
 
 def _call_chunk(parts: list[Any]) -> list[AIMessageChunk]:
