@@ -1,13 +1,14 @@
 """Failures as ChatDeepSeek raises them: each is ours, LangChain's and the openai SDK's at once.
 
-So `except RateLimitedError`, LangChain's retry and fallback logic (which reads `is_retryable`), and code written
-for langchain-deepseek, which catches `openai.RateLimitError`, all see the same exception.
+So `except RateLimitedError`, LangChain's retry and fallback logic (which reads `is_retryable`), and code
+written for langchain-deepseek, which catches `openai.RateLimitError`, all see the same exception.
 
 | status | ours | LangChain's | the SDK's |
 |---|---|---|---|
 | 401, 403 | AuthenticationError | ModelAuthenticationError, ModelPermissionDeniedError | same names |
 | 402 | InsufficientBalanceError | ModelError | APIStatusError |
-| 400, 413, 415, 422 | InvalidRequestError | ModelInvalidRequestError | BadRequestError, UnprocessableEntityError |
+| 400, 413, 415 | InvalidRequestError | ModelInvalidRequestError | BadRequestError |
+| 422 | InvalidRequestError | ModelInvalidRequestError | UnprocessableEntityError |
 | 400, too long | ContextOverflowError | ContextOverflowError | BadRequestError |
 | 404, 405 | NotFoundError | ModelNotFoundError | NotFoundError |
 | 429 | RateLimitedError | ModelRateLimitError | RateLimitError |
@@ -42,7 +43,7 @@ __all__ = [
 
 
 class _Chat(errors.BackendError):
-    """Sets what the three families of attributes have in common; every `__init__` of the SDK's is bypassed."""
+    """Sets what the three families of attributes have in common, in place of the SDK's `__init__`."""
 
     def __init__(
         self,
@@ -143,8 +144,8 @@ def chat_error(exc: Exception) -> Exception:
     """Return the exception to raise for what the SDK, httpx2 or our transports raised.
 
     Args:
-        exc: What was caught. Errors of ours that no backend sent (settings, budgets, output), and exceptions of
-            other libraries, are returned as they are.
+        exc: What was caught. Errors of ours that no backend sent (settings, budgets, output), and exceptions
+            of other libraries, are returned as they are.
     """
     if isinstance(exc, _Chat) or not isinstance(
         exc, errors.BackendError | openai.OpenAIError | httpx2.HTTPError
