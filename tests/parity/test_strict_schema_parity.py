@@ -120,7 +120,7 @@ def _composed(inner):
 _SCHEMAS = st.recursive(_LEAVES | _REFS, _composed, max_leaves=8)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(properties=st.dictionaries(_NAMES, _SCHEMAS, max_size=3), a=_SCHEMAS, b=_SCHEMAS)
 def test_any_schema_is_taken_or_refused_by_us(properties, a, b) -> None:
     schema = {"type": "object", "properties": properties, "$defs": {"A": a, "B": b}}

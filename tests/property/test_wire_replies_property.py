@@ -86,7 +86,7 @@ def _comparable(message):
     return *fields, message.tool_calls, broken
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(replies())
 def test_folded_events_equal_the_whole_reply(reply) -> None:
     body, events = reply
