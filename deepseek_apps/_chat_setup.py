@@ -1,16 +1,14 @@
-"""What ChatDeepSeek knows before a call: its clients, its parameters, its model's profile, its tokenizer."""
+"""What ChatDeepSeek knows before a call: its clients, its parameters, its tokenizer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from langchain_core.language_models import ModelProfile
 from langchain_core.runnables import Runnable, RunnableBinding
 
 from deepseek_apps._chat_request import thinking_field
 from deepseek_apps.backends.replies import check_status, read_json
-from deepseek_apps.catalog import HostedModel, catalogue
 from deepseek_apps.client import AsyncDeepSeek, DeepSeek
 from deepseek_apps.errors import SettingsError
 from deepseek_apps.tokens import count_with_backend
@@ -26,10 +24,8 @@ __all__ = [
     "count_tokens",
     "default_parameters",
     "make_clients",
-    "profile",
     "streamed",
     "strictly",
-    "takes_images",
     "token_ids",
     "wire_tools",
 ]
@@ -176,52 +172,6 @@ def backend_identity(model: ChatDeepSeek) -> dict[str, str]:
     }
 
 
-def profile(model: ChatDeepSeek) -> ModelProfile:
-    """Return what the model can do, for LangChain's agents and middleware.
-
-    `structured_output` is False although `with_structured_output` works: it would make `create_agent` send
-    tools and a JSON format together, and the API's JSON mode blanks all that is not JSON.
-    """
-    known: dict[str, Any] = {
-        "text_inputs": True,
-        "text_outputs": True,
-        "tool_calling": True,
-        "tool_choice": True,
-        "tool_call_streaming": True,
-        "structured_output": False,
-        "image_inputs": False,
-        "audio_inputs": False,
-        "video_inputs": False,
-        "pdf_inputs": False,
-    }
-    if facts := _hosted_model(model, model.model_name):
-        known |= _hosted_profile(facts)
-    return cast(ModelProfile, known)
-
-
-def _hosted_profile(facts: HostedModel) -> dict[str, Any]:
-    return {
-        "name": facts.checkpoint,
-        "max_input_tokens": facts.context,
-        "max_output_tokens": facts.max_output,
-        "image_inputs": facts.images,
-        "image_url_inputs": facts.images,
-        "image_tool_message": facts.images,
-        "reasoning_output": facts.thinking,
-        "reasoning_effort_levels": ["low", "high", "max"],
-        "reasoning_effort_default": "high",
-        "temperature": True,
-    }
-
-
-def _hosted_model(model: ChatDeepSeek, name: str) -> HostedModel | None:
-    if model.root_client.backend_name != "hosted":
-        return None
-    facts = catalogue()
-    wanted = name or facts.default_model
-    return facts.models.get(facts.aliases.get(wanted, wanted))
-
-
 def wire_tools(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the tools as the API accepts them; where one is strict, all are."""
     strict = any((tool.get("function") or {}).get("strict") for tool in tools)
@@ -235,13 +185,6 @@ def strictly(bound: Runnable[Any, Any]) -> Runnable[Any, Any]:
         for tool in cast(RunnableBinding[Any, Any], bound).kwargs["tools"]
     ]
     return bound.bind(tools=tools)
-
-
-def takes_images(model: ChatDeepSeek, name: str) -> bool:
-    """Whether images may be sent: to models that see them, and to servers, which say so if they do not."""
-    if facts := _hosted_model(model, name):
-        return facts.images
-    return bool(model.root_client.backend_name != "local")
 
 
 def token_ids(model: ChatDeepSeek, text: str) -> list[int]:

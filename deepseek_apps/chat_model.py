@@ -21,7 +21,9 @@ from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 from deepseek_apps import _chat_calls as calls
+from deepseek_apps import _chat_profile as profiles
 from deepseek_apps import _chat_setup as setup
+from deepseek_apps._chat_replies import logprobs_of
 from deepseek_apps._chat_request import (
     ChatCall,
     ForcedToolChoice,
@@ -93,7 +95,7 @@ class ChatDeepSeek(BaseChatOpenAI):
         setup.check_parameters(self)
         setup.make_clients(self)
         if self.profile is None:  # the base asks for it before there are clients
-            self.profile = setup.profile(self)
+            self.profile = profiles.profile(self)
         return self
 
     @property
@@ -152,7 +154,7 @@ class ChatDeepSeek(BaseChatOpenAI):
         body["messages"] = to_wire(
             self._convert_input(input_).to_messages(),
             reasoning=self.reasoning_echo,
-            images=setup.takes_images(self, body.get("model", "")),
+            images=profiles.takes_images(self, body.get("model", "")),
             model=body.get("model", ""),
         )
         return body
@@ -192,7 +194,7 @@ class ChatDeepSeek(BaseChatOpenAI):
         kwargs = setup.streamed(self, kwargs, stream_usage=stream_usage)
         for chunk in calls.stream(self, self._plan(messages, stop, kwargs)):
             if run_manager:
-                run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=calls.logprobs_of(chunk))
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=logprobs_of(chunk))
             yield chunk
 
     async def _astream(
@@ -207,7 +209,7 @@ class ChatDeepSeek(BaseChatOpenAI):
         kwargs = setup.streamed(self, kwargs, stream_usage=stream_usage)
         async for chunk in calls.astream(self, self._plan(messages, stop, kwargs)):
             if run_manager:
-                await run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=calls.logprobs_of(chunk))
+                await run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=logprobs_of(chunk))
             yield chunk
 
     def bind_tools(
