@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import Enum
 from typing import Any
 
@@ -12,6 +13,7 @@ from langchain_core.exceptions import OutputParserException
 from langchain_core.prompts import ChatPromptTemplate
 from pydantic import BaseModel, ConfigDict
 from pydantic.v1 import BaseModel as BaseModelV1
+from pydantic.v1 import validator
 from structured_replies import GOOD, HALF, JOKE, Joke, called, model, said
 from typing_extensions import TypedDict
 
@@ -110,15 +112,21 @@ def test_json_mode_needs_no_schema() -> None:
     assert "not an object" in texts(fake)[-1][1]
 
 
-def test_a_backend_that_enforces_schemas_is_given_it_by_any_model() -> None:
+@pytest.mark.parametrize(
+    ("strict", "sent_strict", "is_closed"), [(None, None, True), (True, True, True), (False, False, False)]
+)
+def test_any_model_gives_the_schema_to_a_backend_that_enforces_it(
+    strict: bool | None, sent_strict: bool | None, is_closed: bool
+) -> None:
     with fake_deepseek(said(GOOD)) as fake:
         theirs = langchain_deepseek.ChatDeepSeek(model="m", api_key="key", base_url=fake.url)
-        assert structured_output(theirs, Joke, native_json_schema=True).invoke("hi") == JOKE
+        asker = structured_output(theirs, Joke, native_json_schema=True, strict=strict)
+        assert asker.invoke("hi") == JOKE
     sent = asked(fake)["response_format"]
     assert sent["type"] == "json_schema"
     assert sent["json_schema"]["name"] == "Joke"
-    assert "strict" not in sent["json_schema"]  # it would refuse optional fields
-    assert sent["json_schema"]["schema"]["additionalProperties"] is False
+    assert sent["json_schema"].get("strict") is sent_strict
+    assert ("additionalProperties" in sent["json_schema"]["schema"]) == is_closed
     assert texts(fake) == [("user", "hi")]
 
 
@@ -253,6 +261,41 @@ def test_names_that_cannot_be_functions_are_changed() -> None:
         schema = {**Joke.model_json_schema(), "title": "A joke!"}
         assert ask(fake, schema, method="function_calling")["setup"] == "Why?"
     assert asked(fake)["tools"][0]["function"]["name"] == "A_joke_"
+
+
+def test_classes_that_check_more_than_types_are_obeyed() -> None:
+    class Even(BaseModelV1):
+        n: int
+
+        @validator("n", allow_reuse=True)
+        def even(cls, n: int) -> int:  # noqa: N805
+            if n % 2:
+                raise ValueError("is odd")
+            return n
+
+    with fake_deepseek(said('{"n": 3}'), said('{"n": 4}')) as fake:
+        assert ask(fake, Even) == Even(n=4)
+    assert "- n: is odd" in texts(fake)[-1][1]
+
+
+def test_many_faults_are_summed_up() -> None:
+    schema = {"title": "Many", "properties": {f"p{i}": {"type": "string"} for i in range(20)}}
+    answer = json.dumps({f"p{i}": i for i in range(20)})
+    with fake_deepseek(said(answer), said("{}")) as fake:
+        assert ask(fake, schema) == {}
+    assert "- and 12 more" in texts(fake)[-1][1]
+
+
+def test_a_reference_to_elsewhere_is_the_callers_mistake_and_fetches_nothing() -> None:
+    schema = {"title": "X", "type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:9/schema"}}}
+    with fake_deepseek(said('{"a": 1}')) as fake, pytest.raises(errors.SettingsError, match="not in it"):
+        ask(fake, schema)
+
+
+def test_the_type_of_the_output_is_known() -> None:
+    with fake_deepseek() as fake:
+        assert structured_output(model(fake), Joke).OutputType is Joke
+        assert structured_output(model(fake), Joke, include_raw=True).OutputType is dict
 
 
 @pytest.mark.parametrize(
