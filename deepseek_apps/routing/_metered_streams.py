@@ -98,11 +98,14 @@ class AsyncMeteredStream(httpx2.AsyncByteStream):
 
 
 def _final(outcome: Outcome, reader: StreamReader) -> Outcome:
-    """Return how a stream ended, where closing it after its end is no abandoning."""
+    """Return how a stream ended; what happens after the whole answer has come does not matter.
+
+    The SDK closes a stream when it has read [DONE], and the asynchronous one first reads what may be left.
+    """
     reader.finish()
     if reader.failed:
         return "failed"
-    return "ok" if reader.complete and outcome == "abandoned" else outcome
+    return "ok" if reader.complete else outcome
 
 
 def outcome_of(error: BaseException) -> Outcome:
