@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from deepseek_apps.backends import LocalBackend, Target
-from deepseek_apps.backends.guard import is_loopback
+from deepseek_apps.backends.guard import is_loopback, origin_of
 from deepseek_apps.catalog import catalogue
 from deepseek_apps.cost import estimate_cost
 from deepseek_apps.routing.breaker import BreakerConfig
@@ -29,6 +29,7 @@ class RouteTable:
         policy: How targets are chosen.
         targets: Preferred first.
         pools: Their replicas, in the same order.
+        origins: Scheme, host and port of every replica, by target.
 
     Args:
         policy, targets: As above.
@@ -48,6 +49,12 @@ class RouteTable:
         self.targets = tuple(targets)
         self.pools = tuple(
             ReplicaPool([one.base_url for one in target.replicas], config=breaker, clock=clock)
+            for target in targets
+        )
+        # Worked out once: reading addresses would take longer than all the rest of a decision.
+        self.origins = tuple(tuple(origin_of(one.base_url) for one in target.replicas) for target in targets)
+        self._near = tuple(
+            target.kind == "local" or all(is_loopback(one.base_url) for one in target.replicas)
             for target in targets
         )
         self._served: dict[int, tuple[str, ...]] = {}
@@ -108,8 +115,7 @@ class RouteTable:
             cost=self.cost(index, facts) if self.policy == "cheapest" and facts.generates else None,
             context=context,
             images=images,
-            on_this_machine=target.kind == "local"
-            or all(is_loopback(replica.base_url) for replica in target.replicas),
+            on_this_machine=self._near[index],
             ready=ready,
             breaker=self.pools[index].state(),
         )

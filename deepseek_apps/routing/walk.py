@@ -63,7 +63,7 @@ class Walk:
 
     def __init__(self, table: RouteTable, request: httpx2.Request) -> None:
         preferred = table.targets[0].replicas[0].base_url
-        if origin_of(request.url) != origin_of(preferred):
+        if origin_of(request.url) != table.origins[0][0]:
             raise SettingsError(
                 f"refused to send a request for {preferred} to {request.url.scheme}://{request.url.host}",
                 help_message="Create a client for that address: backend='server', base_url='…'.",
@@ -198,7 +198,7 @@ class Walk:
         target = self.table.targets[place[0]]
         if target.kind == "local":
             return target.label
-        scheme, host, port = origin_of(target.replicas[place[1]].base_url)
+        scheme, host, port = self.table.origins[place[0]][place[1]]
         return f"{target.label} {scheme}://{host}:{port}"
 
     def _why(self, attempt: Attempt) -> str:
