@@ -14,7 +14,7 @@ from typing import TypeAlias
 import httpx2
 
 from deepseek_apps.backends.guard import origin_of
-from deepseek_apps.errors import DeadlineExceededError, DeepSeekAppsError, SettingsError
+from deepseek_apps.errors import BudgetExceededError, DeadlineExceededError, DeepSeekAppsError, SettingsError
 from deepseek_apps.routing.deadline import deadline_of
 from deepseek_apps.routing.facts import parse_body, read_facts
 from deepseek_apps.routing.faults import connection_fault, is_hard, is_overload, other_replica_helps
@@ -162,7 +162,9 @@ class Walk:
             attempt.lease.release()
             raise error
         assert isinstance(error, Exception)
-        self._first = self._first or error
+        # That money is what stopped a call is the news, whatever failed before.
+        over_budget = isinstance(error, BudgetExceededError)
+        self._first = error if over_budget else self._first or error
         self._failed(attempt.place, attempt.lease, fault)
         if (deadline := deadline_of(self.request)) and deadline.remaining() <= 0:
             raise deadline.error() from error
