@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from deepseek_apps.chat_model import ChatDeepSeek
     from deepseek_apps.client import AsyncDeepSeek, DeepSeek
     from deepseek_apps.errors import BackendError, DeepSeekAppsError, SettingsError, from_openai_error
+    from deepseek_apps.routing.run import run
     from deepseek_apps.settings import Settings, load_settings
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "from_openai_error",
     "http_client",
     "load_settings",
+    "run",
 ]
 
 _HOME = {
@@ -47,6 +49,7 @@ _HOME = {
     "from_openai_error": "errors",
     "http_client": "backend_client",
     "load_settings": "settings",
+    "run": "routing.run",
 }
 
 
