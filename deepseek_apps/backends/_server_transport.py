@@ -17,6 +17,7 @@ from deepseek_apps.backends._server_exchange import (
     ServerKnowledge,
     replaced,
 )
+from deepseek_apps.backends.base import watched
 
 __all__ = ["AsyncServerTransport", "ServerTransport"]
 
@@ -49,7 +50,8 @@ class ServerTransport(httpx2.BaseTransport):
             return exchange.marked(replaced(response, stream=_Stream(response.stream)))
         if not exchange.translates(response):
             return exchange.marked(response)
-        response.read()
+        with watched(request, response):
+            response.read()
         return self._knowledge.learn(exchange, exchange.translated(response))
 
     def close(self) -> None:

@@ -7,13 +7,14 @@ know which backend it is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
 import httpx2
 from pydantic import SecretStr
 
-__all__ = ["BACKEND_HEADER", "PLACEHOLDER_KEY", "Backend", "BackendName"]
+__all__ = ["BACKEND_HEADER", "PLACEHOLDER_KEY", "WATCH_EXTENSION", "Backend", "BackendName", "watched"]
 
 BackendName = Literal["hosted", "local", "server"]
 # Response header that says which backend answered.
@@ -21,6 +22,15 @@ BACKEND_HEADER = "x-deepseek-apps-backend"
 # What the openai SDK is given as its key. Without one it would take OPENAI_API_KEY; the transport puts the
 # real one in its place, and nothing else ever holds it.
 PLACEHOLDER_KEY = "deepseek-apps"
+# Extension of a request whose call has a deadline: makes a context in which reading a reply ends with it.
+WATCH_EXTENSION = "deepseek_apps_watch"
+
+
+def watched(request: httpx2.Request, response: httpx2.Response) -> AbstractContextManager[object]:
+    """Return a context for reading a reply before it is given out: the call's deadline ends the read."""
+    watch = request.extensions.get(WATCH_EXTENSION)
+    context: AbstractContextManager[object] = nullcontext() if watch is None else watch(response)
+    return context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,8 @@ class DeadlineTransport(httpx2.BaseTransport):
             if deadline.remaining() <= 0:
                 raise deadline.error() from error
             raise
-        if isinstance(response.stream, httpx2.SyncByteStream):
+        # One that was read on the way is over, and nobody would stop its timer.
+        if isinstance(response.stream, httpx2.SyncByteStream) and not response.is_closed:
             response.stream = _DeadlineStream(response.stream, Interruption(deadline, response))
         return response
 

@@ -11,11 +11,13 @@ import contextlib
 import socket
 import threading
 import time
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import httpx2
 
+from deepseek_apps.backends.base import WATCH_EXTENSION
 from deepseek_apps.errors import DeadlineExceededError, SettingsError
 
 __all__ = [
@@ -151,6 +153,7 @@ def start_deadline(request: httpx2.Request, default: float | None) -> Deadline |
         **request.extensions,
         "timeout": _Remaining(timeouts, deadline),
         EXTENSION: deadline,
+        WATCH_EXTENSION: partial(Interruption, deadline),
     }
     return deadline
 

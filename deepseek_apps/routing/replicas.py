@@ -76,7 +76,8 @@ class ReplicaPool:
         self._asked = [0] * len(names)
         self._clock = clock
         self._jitter = jitter
-        self._lock = threading.Lock()
+        # Reentrant: a lease may be given back by the garbage collector, in the middle of anything.
+        self._lock = threading.RLock()
 
     @property
     def in_flight(self) -> tuple[int, ...]:

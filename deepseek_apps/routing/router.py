@@ -109,8 +109,7 @@ class RouterTransport(httpx2.BaseTransport):
             walk.refused(attempt, fault, settled(response, head))
             return None
         walk.answered(attempt, response)
-        response.stream = LeasedStream(head, chunks, stream, attempt.lease)
-        return response
+        return answer(response, LeasedStream(head, chunks, stream, attempt.lease))
 
 
 class AsyncRouterTransport(httpx2.AsyncBaseTransport):
@@ -198,8 +197,16 @@ class AsyncRouterTransport(httpx2.AsyncBaseTransport):
             walk.refused(attempt, fault, settled(response, head))
             return None
         walk.answered(attempt, response)
-        response.stream = AsyncLeasedStream(head, chunks, stream, attempt.lease)
-        return response
+        return answer(response, AsyncLeasedStream(head, chunks, stream, attempt.lease))
+
+
+def answer(
+    response: httpx2.Response, stream: httpx2.SyncByteStream | httpx2.AsyncByteStream
+) -> httpx2.Response:
+    """Return the response with another body; a new one, since the old may have been read already."""
+    return httpx2.Response(
+        response.status_code, headers=response.headers, stream=stream, extensions=response.extensions
+    )
 
 
 def reads_whole(walk: Walk, attempt: Attempt, response: httpx2.Response) -> bool:

@@ -148,6 +148,7 @@ class Walk:
     def answered(self, attempt: Attempt, response: httpx2.Response) -> None:
         """Mark a response as the answer."""
         attempt.lease.succeed()
+        self._first = None  # an exception would keep this walk alive, and this walk the exception
         response.headers[ROUTE_HEADER] = _ascii(attempt.who + self._why(attempt) + self._after())
 
     def refused(self, attempt: Attempt, fault: str, response: httpx2.Response) -> None:

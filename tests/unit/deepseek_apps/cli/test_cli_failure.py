@@ -43,7 +43,7 @@ def test_interrupt_and_surprises() -> None:
     [
         (("ask", "--nonsense"), "No such option: --nonsense"),
         (("nonsense",), "No such command 'nonsense'"),
-        (("ask", "hi", "--backend", "cloud"), "'cloud' is not one of"),
+        (("ask", "hi", "--backend", "cloud"), "expected one of auto"),
         (("ask", "hi", "-t", "3"), "should be less than or equal to 2"),
         (("ask", "hi", "--max-tokens", "0"), "should be greater than or equal to 1"),
         (("ask",), "there is no prompt"),

@@ -82,6 +82,17 @@ def test_keep_alive_comments_do_not_put_it_off(ask: Ask, fake: FakeDeepSeek) -> 
         timer.cancel()
 
 
+def test_blank_lines_before_the_json_do_not_put_it_off(ask: Ask, fake: FakeDeepSeek) -> None:
+    gates = [pause() for _ in range(10)]
+    fake.script.append(Reply(tuple(part for gate in gates for part in (b"\n", gate))))
+    timers = [threading.Timer(0.05 * i, gate.set) for i, gate in enumerate(gates)]
+    for timer in timers:
+        timer.start()
+    expect_deadline(lambda: ask(backend(fake), headers=HEADERS))
+    for timer in timers:
+        timer.cancel()
+
+
 @pytest.mark.parametrize("streams", [True, False])
 def test_it_holds_while_the_router_looks_at_the_beginning(
     ask: Ask, fake: FakeDeepSeek, second: FakeDeepSeek, streams: bool

@@ -180,6 +180,14 @@ def test_one_dies_under_load_and_nobody_notices(three: list[FakeDeepSeek]) -> No
     assert table.pools[0].in_flight == (0, 0, 0, 0)
 
 
+def test_a_place_is_given_back_when_the_answer_was_read_on_the_way(fake: FakeDeepSeek) -> None:
+    table = RouteTable("exact", [server(closed_port(), fake)])
+    with client_of(table) as client:
+        kept = [client.post("chat/completions", json=BODY) for _ in range(3)]
+        assert table.pools[0].in_flight == (0, 0)
+    assert {response.status_code for response in kept} == {200}
+
+
 def test_a_pool_prefers_the_least_busy_without_affinity() -> None:
     pool = ReplicaPool(["a", "b", "c"])
     leases = [pool.lease() for _ in range(6)]
