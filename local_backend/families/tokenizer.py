@@ -136,6 +136,20 @@ class Tokenizer:
         """
         return self._encode_segment(text, first=True)
 
+    def encode_output(self, text: str) -> list[int]:
+        """Encode text as a model writes it, for text that a grammar forces: each marker is its one token.
+
+        Raises:
+            RequestError: The text holds a lone surrogate.
+        """
+        return self.encode(text, (match.span() for match in self._markers.finditer(text)))
+
+    @cached_property
+    def _markers(self) -> re.Pattern[str]:
+        """Spellings of added tokens that show in the output, such as `<tool_call>`; longest first."""
+        visible = [spelling for spelling, token_id in self._added_ids.items() if self._added_text[token_id]]
+        return re.compile("|".join(map(re.escape, sorted(visible, key=len, reverse=True))) or r"(?!)")
+
     def decode(self, token_ids: Iterable[int]) -> str:
         """Return the text of the ids; bytes that are not UTF-8 become U+FFFD, control tokens nothing."""
         return b"".join(map(self.token_bytes, token_ids)).decode("utf-8", "replace")

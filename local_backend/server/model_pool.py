@@ -182,5 +182,5 @@ def _vocabulary(engine: TextEngine) -> VocabularyBytes:
         token_bytes=[tokenizer.token_bytes(token_id) for token_id in range(tokenizer.vocab_size)],
         special_tokens=tokenizer.special_tokens,
         eos_token_ids=tokenizer.eos_token_ids,
-        encode=lambda raw: tokenizer.encode_plain(raw.decode(errors="replace")),
+        encode=lambda raw: tokenizer.encode_output(raw.decode(errors="replace")),
     )

@@ -110,3 +110,13 @@ def test_a_broken_serialization_is_refused():
     broken = TextAssets(**{f: getattr(assets, f) for f in assets.__slots__} | {"tokenizer_json": "{}"})
     with pytest.raises(UnsupportedModelError, match="cannot be read"):
         Tokenizer.from_assets(broken)
+
+
+def test_forced_output_has_markers_as_the_model_writes_them(starter_small_tokenizer: Tokenizer) -> None:
+    text = '你好<tool_call>\n{"name": "f"}\n</tool_call><|im_end|>'
+    ids = starter_small_tokenizer.encode_output(text)
+    for marker in ("<tool_call>", "</tool_call>"):
+        assert ids.count(starter_small_tokenizer.token_id(marker)) == 1
+    assert starter_small_tokenizer.token_id("<|im_end|>") not in ids  # a control token is no text
+    assert starter_small_tokenizer.decode(ids) == text
+    assert starter_small_tokenizer.encode_output("plain") == starter_small_tokenizer.encode_plain("plain")
