@@ -15,7 +15,7 @@ from typing import Any
 from deepseek_recipe import ToolCall
 
 from local_backend.families.hermes_calls import Call, json_members
-from local_backend.families.output_grammar import alternatives, arguments_rule
+from local_backend.families.output_grammar import alternatives, arguments_rule, further
 from local_backend.families.prompt_writer import PromptWriter
 from local_backend.families.tokenizer import Tokenizer
 
@@ -89,13 +89,14 @@ class MarkerGrammar:
         self._syntax = syntax
         self._tokenizer = tokenizer
 
-    def calls(self, tools: list[dict[str, Any]]) -> str:
+    def calls(self, tools: list[dict[str, Any]], most: int) -> str:
         """Return the rules that define `calls`."""
         syntax, terms = self._syntax, self._terms
         call = f"{terms(CALL_BEGIN + syntax.before_name)} ({alternatives('call', tools)})"
+        more = further(f"{terms(syntax.between_calls)} call", most)
         rules = [
             f"calls: {terms(CALLS_BEGIN)} call_list\n",
-            f"call_list: call ({terms(syntax.between_calls)} call)* {terms(CALLS_END)}\n",
+            f"call_list: call {more} {terms(CALLS_END)}\n",
             f"call: {call} {terms(syntax.after_arguments + CALL_END)}\n",
         ]
         for index, tool in enumerate(tools):

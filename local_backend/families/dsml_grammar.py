@@ -65,13 +65,14 @@ class _Syntax:
     def text_or_calls(self, tools: list[dict[str, Any]]) -> str:  # noqa: ARG002  (all tools look alike)
         return _TEXT_OR_CALLS.format(opening=_literal(self._opening))
 
-    def calls(self, tools: list[dict[str, Any]]) -> str:
+    def calls(self, tools: list[dict[str, Any]], most: int) -> str:
         dialect = self._dialect
         # The blank line before a block may have been taken for the one after the reasoning.
         opening = "" if self._opened else f"/\\n{{0,2}}/ {_literal(self._opening)} "
+        calls = f"({alternatives('call', tools)}){{1,{most}}}"
         rules = [
             f"calls: {opening}call_list\n",
-            f"call_list: ({alternatives('call', tools)})+ {_literal(dialect.close(dialect.block))}\n",
+            f"call_list: {calls} {_literal(dialect.close(dialect.block))}\n",
             _TEXT_VALUE.format(parameter=dialect.close("parameter")[2:-1]),
         ]
         for index, tool in enumerate(tools):

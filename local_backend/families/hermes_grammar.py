@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from local_backend.families.output_grammar import alternatives, arguments_rule, output_grammar
+from local_backend.families.output_grammar import alternatives, arguments_rule, further, output_grammar
 
 __all__ = ["hermes_grammar"]
 
 _CALLS = r"""calls: "<tool_call>" call_list
-call_list: call ("\n<tool_call>" call)*
+call_list: call {further}
 call: "\n" ({calls}) "\n</tool_call>"
 """
 # The second line: a call whose marker was forgotten, as HermesNormaliser recognises it.
@@ -38,8 +38,10 @@ def hermes_grammar(kind: str, schema: str, *, reasoning: bool, json_answer: bool
 
 
 class _HermesSyntax:
-    def calls(self, tools: list[dict[str, Any]]) -> str:
-        rules = [_CALLS.format(calls=alternatives("call", tools))]
+    def calls(self, tools: list[dict[str, Any]], most: int) -> str:
+        rules = [
+            _CALLS.format(calls=alternatives("call", tools), further=further(r'"\n<tool_call>" call', most))
+        ]
         for index, tool in enumerate(tools):
             head = json.dumps(f'{{"name": "{tool["function"]["name"]}", "arguments": ')
             rules.append(f'call_{index}: {head} arguments_{index} "}}"\n')

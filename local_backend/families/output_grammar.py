@@ -18,6 +18,7 @@ __all__ = [
     "alternatives",
     "arguments_rule",
     "arguments_schema",
+    "further",
     "json_rule",
     "output_grammar",
 ]
@@ -31,11 +32,16 @@ gap: /\n{0,2}/
 """
 
 
+# In one answer. More than these is a model that repeats itself, up to its longest answer.
+MOST_CALLS = 64
+MOST_FORCED_CALLS = 8
+
+
 class CallSyntax(Protocol):
     """How a family writes tool calls; tools are as in a request, `{"type": "function", "function": …}`."""
 
-    def calls(self, tools: list[dict[str, Any]]) -> str:
-        """Return the rules that define `calls`: one call or more, nothing else."""
+    def calls(self, tools: list[dict[str, Any]], most: int) -> str:
+        """Return the rules that define `calls`: one call or more but no more than `most`, nothing else."""
 
     def text_or_calls(self, tools: list[dict[str, Any]]) -> str:
         """Return the rules that define `answer`: text, or calls after text; those of `calls` are there."""
@@ -69,6 +75,11 @@ def output_grammar(
 def alternatives(rule: str, tools: list[dict[str, Any]]) -> str:
     """Return `rule_0 | rule_1 | …`, one for each tool."""
     return " | ".join(f"{rule}_{index}" for index in range(len(tools)))
+
+
+def further(rule: str, most: int) -> str:
+    """Return what may follow the first of at most `most` calls; the grammar's engine takes no {0,0}."""
+    return f"({rule}){{0,{most - 1}}}" if most > 1 else ""
 
 
 def arguments_rule(function: Mapping[str, Any]) -> str:
@@ -118,9 +129,10 @@ def _answer(kind: str, schema: str, syntax: CallSyntax, json_answer: bool) -> st
             help_message="Use JSON mode, a JSON schema, a regular expression or tools.",
         )
     tools = json.loads(schema)
-    calls = syntax.calls(tools)
     if kind == "tool_call_required":
-        return f"answer: calls\n{calls}"
+        # A small model that is made to call goes on calling: with one tool, one call is what was forced.
+        return f"answer: calls\n{syntax.calls(tools, 1 if len(tools) == 1 else MOST_FORCED_CALLS)}"
+    calls = syntax.calls(tools, MOST_CALLS)
     if json_answer:
         return f"answer: {_json({'type': 'object'}, _TIGHT)} | calls\n{calls}"
     return syntax.text_or_calls(tools) + calls
