@@ -65,7 +65,7 @@ unit: $(VENV)/.installed-dev
 
 bench: ## How to run the benchmarks
 	@echo "Each benchmark prints the machine, the bar or ceiling, what it measured and the ratio:"
-	@for script in startup memory speed quality kernels v2_lite latent_cache; do echo "  $(BIN)/python benchmarks/$$script.py"; done
+	@for script in startup memory speed quality kernels v2_lite latent_cache adapter; do echo "  $(BIN)/python benchmarks/$$script.py"; done
 	@echo "All take --help and --json; they need \`make setup\` and \`deepseek-apps models pull starter\`."
 
 clean: ## Remove .venv and what the tools left; models stay in the cache directory
