@@ -68,7 +68,8 @@ class Attempt:
     def note(self) -> dict[str, Any]:
         """How the result came about, for `response_metadata["structured_output"]`."""
         note: dict[str, Any] = {"method": self._plan.method, "repaired": self.repaired}
-        return note | ({"first_error": _to_the_caller(self._repaired_from)} if self.repaired else {})
+        first = self._repaired_from
+        return note if first is None else note | {"first_error": _to_the_caller(first)}
 
     @property
     def raw(self) -> AIMessage:
@@ -125,7 +126,7 @@ class Growth:
     def push(self, chunk: AIMessage) -> Iterator[Any]:
         """Take a chunk; give what is new."""
         if not isinstance(chunk, AIMessageChunk):  # a model that cannot stream gives one whole message
-            chunk = AIMessageChunk(**chunk.model_dump(exclude={"type"}))
+            chunk = AIMessageChunk.model_validate(chunk.model_dump(exclude={"type"}))
         self._chunks.append(chunk)
         if self._include_raw:
             yield _Part(raw=chunk)
@@ -155,7 +156,7 @@ class Growth:
         """
         result = attempt.result(include_raw=self._include_raw)
         if self._include_raw:
-            note = AIMessageChunk("", response_metadata={"structured_output": attempt.note})
+            note = AIMessageChunk(content="", response_metadata={"structured_output": attempt.note})
             yield _Part(result | {"raw": attempt.raw if attempt.repaired else note})
         elif result != self._shown or self._shown is None:
             yield result
@@ -179,9 +180,9 @@ class _Part(AddableDict):
     def __add__(self, other: AddableDict) -> _Part:
         """Return what is known after both."""
         joined = _Part({**self, **other})
-        raws = self.get("raw"), other.get("raw")
-        if all(isinstance(raw, AIMessageChunk) for raw in raws):
-            joined["raw"] = raws[0] + raws[1]
+        mine, its = self.get("raw"), other.get("raw")
+        if isinstance(mine, AIMessageChunk) and isinstance(its, AIMessageChunk):
+            joined["raw"] = mine + its
         return joined
 
 

@@ -20,6 +20,7 @@ from langchain_core.messages.content import create_text_block
 
 from deepseek_apps._structured_json import find_json
 from deepseek_apps._structured_schema import MisfitError, OutputSchema
+from deepseek_apps._token_counts import TokenCounts
 
 __all__ = ["Method", "Plan", "UnfitReplyError"]
 
@@ -159,10 +160,8 @@ class Plan:
 def _no_answer(reply: AIMessage, finish: str | None) -> UnfitReplyError:
     if finish != "length":
         return UnfitReplyError("Your reply was empty.", "", help_message="Ask again, or change the prompt.")
-    usage = reply.usage_metadata or {}
-    details = usage.get("output_token_details") or {}
-    reasoning, total = details.get("reasoning"), usage.get("output_tokens")
-    spent = f" ({reasoning} of {total} tokens were reasoning)" if reasoning and total else ""
+    counts = TokenCounts.from_usage(reply.usage_metadata or {})
+    spent = f" ({counts.reasoning} of {counts.output} tokens were reasoning)" if counts.reasoning else ""
     return UnfitReplyError(
         f"The answer was cut at max_tokens before it began{spent}.",
         "",

@@ -73,7 +73,9 @@ class OutputSchema:
         except ValidationError as error:
             raise MisfitError(_lines((e["loc"], e["msg"]) for e in error.errors(include_url=False))) from None
         except ValueError as error:  # version 1's own class of the same name
-            found = error.errors() if hasattr(error, "errors") else [{"loc": (), "msg": str(error)}]
+            found: list[dict[str, Any]] = (
+                error.errors() if hasattr(error, "errors") else [{"loc": (), "msg": str(error)}]
+            )
             raise MisfitError(_lines((e["loc"], e["msg"]) for e in found)) from None
 
 
@@ -146,7 +148,7 @@ def _validator(schema: Mapping[str, Any]) -> Any:
 
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
-        kind.check_schema(schema)
+        kind.check_schema(dict(schema))
     except jsonschema.SchemaError as error:
         raise SettingsError(
             f"no valid JSON Schema, at {error.json_path}: {error.message:.200}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
@@ -42,7 +42,7 @@ def bound_model(
     kwargs["response_format"] = _response_format(plan, strict)
     bound = model.bind_tools(extra["tools"]) if plan.tools_bound else model
     others = {name: value for name, value in extra.items() if name != "tools"}
-    return cast("Runnable[LanguageModelInput, AIMessage]", bound.bind(**kwargs | others))
+    return bound.bind(**kwargs | others)
 
 
 def closed(schema: Any) -> Any:
