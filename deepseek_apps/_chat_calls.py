@@ -6,8 +6,9 @@ cost per streamed token is more than all the rest, and they would drop reasoning
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -16,13 +17,15 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from openai import AsyncStream, Stream
 from openai._base_client import make_request_options
 
-from deepseek_apps._chat_replies import Attempt, Reply, read_reply, result_of
+from deepseek_apps._chat_attempt import Attempt
+from deepseek_apps._chat_replies import Reply, read_reply, result_of
 from deepseek_apps._chat_request import ChatCall
 from deepseek_apps.errors import BackendError
 from deepseek_apps.langchain_errors import chat_error
 
 if TYPE_CHECKING:
     from deepseek_apps.chat_model import ChatDeepSeek
+    from deepseek_apps.client import AsyncDeepSeek, DeepSeek
 
 __all__ = ["agenerate", "astream", "generate", "stream"]
 
@@ -39,7 +42,7 @@ def generate(model: ChatDeepSeek, call: ChatCall) -> ChatResult:
     reply = _send(model, call)
     if reply.misses_call(call):
         call = reply.second_call(call)
-        reply = _send(model, call)
+        reply = replace(_send(model, call), missed=reply)
     return result_of(model, call, reply)
 
 
@@ -48,7 +51,7 @@ async def agenerate(model: ChatDeepSeek, call: ChatCall) -> ChatResult:
     reply = await _asend(model, call)
     if reply.misses_call(call):
         call = reply.second_call(call)
-        reply = await _asend(model, call)
+        reply = replace(await _asend(model, call), missed=reply)
     return result_of(model, call, reply)
 
 
@@ -68,40 +71,49 @@ def stream(model: ChatDeepSeek, call: ChatCall) -> Iterator[ChatGenerationChunk]
         attempt.check()
 
 
-async def astream(model: ChatDeepSeek, call: ChatCall) -> AsyncIterator[ChatGenerationChunk]:
+async def astream(model: ChatDeepSeek, call: ChatCall) -> AsyncGenerator[ChatGenerationChunk]:
     """Ask asynchronously, and give the answer as it comes; as `stream`."""
     with _as_chat_errors():
         attempt = Attempt(model, call)
-        async for chunk in _one_astream(model, attempt):
-            yield chunk
+        # Closed by name: left to the collector, a stream that nobody reads on would stay open for a while.
+        async with aclosing(_one_astream(model, attempt)) as chunks:
+            async for chunk in chunks:
+                yield chunk
         if attempt.missed():
             attempt = attempt.again()
-            async for chunk in _one_astream(model, attempt):
-                yield chunk
+            async with aclosing(_one_astream(model, attempt)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         attempt.check()
 
 
 def _send(model: ChatDeepSeek, call: ChatCall) -> Reply:
     client = model.root_client
     with _as_chat_errors():
-        body = _named(call.body, client.default_model if not call.body.get("model") else "")
-        response = client.post(CHAT_PATH, body=body, options=_options(call), cast_to=httpx2.Response)
+        response = client.post(
+            CHAT_PATH, body=_named(client, call), options=_options(call), cast_to=httpx2.Response
+        )
         return read_reply(call, response)
 
 
 async def _asend(model: ChatDeepSeek, call: ChatCall) -> Reply:
     client = model.root_async_client
     with _as_chat_errors():
-        body = _named(call.body, await client.resolve_model() if not call.body.get("model") else "")
-        response = await client.post(CHAT_PATH, body=body, options=_options(call), cast_to=httpx2.Response)
+        response = await client.post(
+            CHAT_PATH, body=await _anamed(client, call), options=_options(call), cast_to=httpx2.Response
+        )
         return read_reply(call, response)
 
 
 def _one_stream(model: ChatDeepSeek, attempt: Attempt) -> Iterator[ChatGenerationChunk]:
     client, call = model.root_client, attempt.call
-    body = _named(call.body, client.default_model if not call.body.get("model") else "")
     with client.post(
-        CHAT_PATH, body=body, options=_options(call), cast_to=object, stream=True, stream_cls=Stream[object]
+        CHAT_PATH,
+        body=_named(client, call),
+        options=_options(call),
+        cast_to=object,
+        stream=True,
+        stream_cls=Stream[object],
     ) as events:
         attempt.start(events.response.headers)
         for event in events:
@@ -109,12 +121,11 @@ def _one_stream(model: ChatDeepSeek, attempt: Attempt) -> Iterator[ChatGeneratio
     yield from attempt.finish()
 
 
-async def _one_astream(model: ChatDeepSeek, attempt: Attempt) -> AsyncIterator[ChatGenerationChunk]:
+async def _one_astream(model: ChatDeepSeek, attempt: Attempt) -> AsyncGenerator[ChatGenerationChunk]:
     client, call = model.root_async_client, attempt.call
-    body = _named(call.body, await client.resolve_model() if not call.body.get("model") else "")
     async with await client.post(
         CHAT_PATH,
-        body=body,
+        body=await _anamed(client, call),
         options=_options(call),
         cast_to=object,
         stream=True,
@@ -128,8 +139,13 @@ async def _one_astream(model: ChatDeepSeek, attempt: Attempt) -> AsyncIterator[C
         yield chunk
 
 
-def _named(body: dict[str, Any], default: str) -> dict[str, Any]:
-    return {**body, "model": default} if default else body
+def _named(client: DeepSeek, call: ChatCall) -> dict[str, Any]:
+    """Return the body with a model's name; a server may have to be asked for it."""
+    return call.body if call.body.get("model") else {**call.body, "model": client.default_model}
+
+
+async def _anamed(client: AsyncDeepSeek, call: ChatCall) -> dict[str, Any]:
+    return call.body if call.body.get("model") else {**call.body, "model": await client.resolve_model()}
 
 
 def _options(call: ChatCall) -> Any:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import ModelProfile
 
+from deepseek_apps.backends import LocalBackend
 from deepseek_apps.catalog import HostedModel, catalogue
+from deepseek_apps.routing.routed import targets_of
 
 if TYPE_CHECKING:
     from deepseek_apps.chat_model import ChatDeepSeek
@@ -34,6 +36,8 @@ def profile(model: ChatDeepSeek) -> ModelProfile:
     }
     if facts := _hosted_model(model, model.model_name):
         known |= _hosted_profile(facts)
+    elif context := _own_context(model):
+        known["max_input_tokens"] = context
     return cast(ModelProfile, known)
 
 
@@ -50,6 +54,13 @@ def _hosted_profile(facts: HostedModel) -> dict[str, Any]:
         "reasoning_effort_default": "high",
         "temperature": True,
     }
+
+
+def _own_context(model: ChatDeepSeek) -> int | None:
+    """Return the context of a model here or on a server, as far as it is known without asking or loading."""
+    target = targets_of(model.root_client._backend)[0]
+    backend = target.replicas[0]
+    return target.context or (backend.context() if isinstance(backend, LocalBackend) else None)
 
 
 def _hosted_model(model: ChatDeepSeek, name: str) -> HostedModel | None:

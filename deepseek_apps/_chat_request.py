@@ -57,7 +57,7 @@ def thinking_field(value: ThinkingOption | None) -> dict[str, Any] | None:
         return None
     if isinstance(value, bool):
         return {"type": "enabled" if value else "disabled"}
-    fields = {"type": value} if isinstance(value, str) else dict(value)
+    fields = dict(value) if isinstance(value, Mapping) else {"type": value}
     if fields.get("type") not in THINKING_TYPES:
         raise SettingsError(
             f"thinking={value!r} is not understood",

@@ -71,7 +71,6 @@ def check_parameters(model: ChatDeepSeek) -> None:
     Raises:
         SettingsError: A parameter is unusable; the message says what to do.
     """
-    thinking_field(model.thinking)
     if model.user_id is not None and len(model.user_id.encode()) > USER_ID_BYTES:
         raise SettingsError(
             f"user_id has {len(model.user_id.encode())} bytes, and the API takes {USER_ID_BYTES}",

@@ -8,6 +8,7 @@ knows neither reasoning, nor cached tokens, nor what the hosted API refuses.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from typing import Any, Literal, Self, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -18,7 +19,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils import from_env, secret_from_env
 from langchain_openai.chat_models.base import BaseChatOpenAI
-from pydantic import ConfigDict, Field, SecretStr, model_validator
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from deepseek_apps import _chat_calls as calls
 from deepseek_apps import _chat_profile as profiles
@@ -89,6 +90,12 @@ class ChatDeepSeek(BaseChatOpenAI):
     openai_organization: str | None = Field(default=None, exclude=True, repr=False)
     openai_proxy: str | None = Field(default=None, exclude=True, repr=False)
 
+    @field_validator("thinking", mode="before")
+    @classmethod
+    def _check_thinking(cls, value: Any) -> Any:
+        thinking_field(value)  # before pydantic, which has three complaints about one mistake
+        return value
+
     @model_validator(mode="after")
     def validate_environment(self) -> Self:
         """Check the parameters and make the clients. Replaces the base's, which reads OPENAI_* variables."""
@@ -109,7 +116,10 @@ class ChatDeepSeek(BaseChatOpenAI):
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """True: models can be saved with LangChain's `dumpd` and loaded again."""
+        """True: models can be saved with LangChain's `dumpd` and loaded again.
+
+        `load` has to be told: `allowed_objects=[ChatDeepSeek], valid_namespaces=["deepseek_apps"]`.
+        """
         return True
 
     @classmethod
@@ -207,10 +217,11 @@ class ChatDeepSeek(BaseChatOpenAI):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         kwargs = setup.streamed(self, kwargs, stream_usage=stream_usage)
-        async for chunk in calls.astream(self, self._plan(messages, stop, kwargs)):
-            if run_manager:
-                await run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=logprobs_of(chunk))
-            yield chunk
+        async with aclosing(calls.astream(self, self._plan(messages, stop, kwargs))) as chunks:
+            async for chunk in chunks:
+                if run_manager:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk, logprobs=logprobs_of(chunk))
+                yield chunk
 
     def bind_tools(
         self,
@@ -230,9 +241,8 @@ class ChatDeepSeek(BaseChatOpenAI):
             kwargs: Bound to every call.
         """
         if kwargs.get("response_format") and strict is None:
-            strict = (
-                False  # the base makes tools strict beside a schema, which OpenAI needs and DeepSeek does not
-            )
+            # The base makes tools strict beside a schema, which OpenAI needs and DeepSeek does not.
+            strict = False
         bound = super().bind_tools(tools, tool_choice=tool_choice, strict=strict, **kwargs)
         return setup.strictly(bound) if strict else bound
 

@@ -18,11 +18,16 @@ written for langchain-deepseek, which catches `openai.RateLimitError`, all see t
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import httpx2
 import openai
 from langchain_core import exceptions as langchain
 
 from deepseek_apps import errors
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
 
 __all__ = [
     "ChatAuthenticationError",
@@ -111,7 +116,13 @@ class ChatRateLimitedError(
 
 
 class ChatOverloadedError(_Chat, errors.OverloadedError, langchain.ModelAPIError, openai.InternalServerError):
-    """5xx, or an answer given up half-way."""
+    """5xx, or an answer given up half-way.
+
+    Attributes:
+        partial: What there was of the answer; None if nothing.
+    """
+
+    partial: AIMessage | None = None
 
 
 class ChatUnreachableError(
@@ -160,9 +171,12 @@ def chat_error(exc: Exception) -> Exception:
     return error
 
 
-def chat_overloaded(message: str, *, help_message: str = "Ask again.") -> ChatOverloadedError:
+def chat_overloaded(
+    message: str, *, partial: AIMessage | None = None, help_message: str = "Ask again."
+) -> ChatOverloadedError:
     """Return the retryable error for an answer that the backend gave up, whatever its status was."""
     error = ChatOverloadedError(message, help_message=help_message)
+    error.partial = partial
     _keep_what_the_sdk_knows(error, None)
     return error
 
