@@ -3,7 +3,8 @@
     from deepseek_apps import DeepSeek
 
     client = DeepSeek()
-    client.chat.completions.create(model=client.default_model, messages=[{"role": "user", "content": "Hello"}])
+    messages = [{"role": "user", "content": "Hello"}]
+    print(client.chat.completions.create(model=client.default_model, messages=messages))
 
 Importing this package loads nothing heavy; each name is loaded when it is first used.
 """
@@ -37,7 +38,7 @@ __all__ = [
     "async_http_client", "count_tokens", "from_openai_error", "http_client", "load_settings", "run",
 ]  # fmt: skip
 
-_NAMES = {
+_NAMES = {  # what is not here is in errors.py
     "backend_client": ("async_http_client", "http_client"),
     "chat_model": ("ChatDeepSeek",),
     "client": ("AsyncDeepSeek", "DeepSeek"),
