@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fake_deepseek import FakeDeepSeek, fake_deepseek
+
+if TYPE_CHECKING:
+    from deepseek_apps import ChatDeepSeek
+    from deepseek_apps.testing import FakeDeepSeek as ScriptedDeepSeek
 
 
 @pytest.fixture(autouse=True)
@@ -24,3 +29,30 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def fake() -> Iterator[FakeDeepSeek]:
     with fake_deepseek() as server:
         yield server
+
+
+@pytest.fixture
+def deepseek() -> Iterator[ScriptedDeepSeek]:
+    """The loopback DeepSeek that users get, which checks what it is asked."""
+    from deepseek_apps.testing import FakeDeepSeek as ScriptedDeepSeek
+
+    with ScriptedDeepSeek(count_tokens=False) as fake:
+        yield fake
+
+
+@pytest.fixture
+async def make_chat(deepseek: ScriptedDeepSeek) -> AsyncIterator[Callable[..., ChatDeepSeek]]:
+    """Make chat models that ask `deepseek`; closes them."""
+    from deepseek_apps import ChatDeepSeek
+
+    made: list[ChatDeepSeek] = []
+
+    def make(**parameters: Any) -> ChatDeepSeek:
+        where = {"backend": "hosted", "base_url": deepseek.url, "api_key": deepseek.api_key}
+        made.append(ChatDeepSeek(**{"model": "deepseek-flash", "max_retries": 0, **where, **parameters}))
+        return made[-1]
+
+    yield make
+    for model in made:
+        model.root_client.close()
+        await model.root_async_client.close()
