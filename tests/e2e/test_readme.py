@@ -1,7 +1,7 @@
 """Every python and bash block of the README runs; the Chinese README has the same blocks.
 
 This machine answers with the small starter model; DeepSeek's API and a cluster are a fake on loopback.
-Blocks that cannot run here are fenced as `console`.
+Blocks that cannot run here are fenced as `console`; `toml` is a config file, which is read.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 from fake_deepseek import FakeDeepSeek, fake_deepseek
+
+from deepseek_apps import load_settings
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -39,6 +41,7 @@ def blocks(name: str, *languages: str) -> list[str]:
 
 PYTHON = blocks("README.md", "python")
 BASH = blocks("README.md", "bash")
+DOCS = sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))
 
 
 @pytest.fixture
@@ -71,12 +74,14 @@ def without_network(code: str, fake: FakeDeepSeek) -> str:
     return replaced.replace(f"{SERVER}/v1", there)
 
 
-def run(*command: str, stdin: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str, stdin: str, environment: dict[str, str], folder: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
         input=stdin,
         env=environment,
-        cwd=ROOT,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=SECONDS,
@@ -91,15 +96,15 @@ def test_the_python_blocks(environment: dict[str, str], fake: FakeDeepSeek) -> N
     parts = done.stdout.split("--- block ")[1:]
     assert len(parts) == len(PYTHON)
     assert all(len(part.splitlines()) > 1 for part in parts), done.stdout
-    assert len(fake.asked) >= 2  # the hosted API and the cluster
+    assert len(fake.asked) >= 4  # the hosted API three times, and the cluster
 
 
 @pytest.mark.parametrize("block", [block for block in BASH if "8000" not in block and "serve" not in block])
-def test_a_bash_block(environment: dict[str, str], fake: FakeDeepSeek, block: str) -> None:
+def test_a_bash_block(environment: dict[str, str], fake: FakeDeepSeek, block: str, tmp_path: Path) -> None:
     assert "deepseek-apps" in block
-    done = run(
-        "bash", "-euo", "pipefail", "-c", without_network(block, fake), stdin="", environment=environment
-    )
+    folder = ROOT if "git" in block else tmp_path  # where blocks may write files
+    command = ("bash", "-euo", "pipefail", "-c", without_network(block, fake))
+    done = run(*command, stdin="", environment=environment, folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -137,17 +142,25 @@ def test_serve_and_ask_it(environment: dict[str, str]) -> None:
 
 
 def test_the_chinese_readme_has_the_same_blocks() -> None:
-    every = ("bash", "python", "console", "")
+    every = ("bash", "python", "console", "toml", "")
     assert blocks("README.zh.md", *every) == blocks("README.md", *every)
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
 def test_every_fence_is_run_or_marked(name: str) -> None:
     languages = {language for language, _ in BLOCK.findall((ROOT / name).read_text(encoding="utf-8"))}
-    assert languages == {"bash", "python", "console"}
+    assert languages == {"bash", "python", "console", "toml"}
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.zh.md", "CONTRIBUTING.md", "docs/architecture.md"])
+def test_the_config_file_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [config] = blocks("README.md", "toml")
+    path = tmp_path / "config.toml"
+    path.write_text(config, encoding="utf-8")
+    monkeypatch.setenv("DEEPSEEK_APPS_CONFIG", str(path))
+    assert load_settings().servers.keys() == {"gpu"}
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh.md", "CONTRIBUTING.md", *DOCS])
 def test_relative_links_exist(name: str) -> None:
     page = ROOT / name
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text(encoding="utf-8"))
