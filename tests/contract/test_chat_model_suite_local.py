@@ -15,6 +15,7 @@ class LocalSuite(ChatModelIntegrationTests):
     """The suite with a model of the embedded engine."""
 
     model_name: ClassVar[str]
+    other_name: ClassVar[str]
 
     @pytest.fixture
     async def model(self, request: Any) -> AsyncIterator[ChatDeepSeek]:
@@ -33,6 +34,10 @@ class LocalSuite(ChatModelIntegrationTests):
         return {"model": self.model_name, "backend": "local", "timeout": 300}
 
     @property
+    def model_override_value(self) -> str:
+        return self.other_name
+
+    @property
     def supports_json_mode(self) -> bool:
         return True
 
@@ -46,3 +51,4 @@ class TestStarter(LocalSuite):
     """All of it, with the model that answers by default."""
 
     model_name = "starter"
+    other_name = "starter-small"
