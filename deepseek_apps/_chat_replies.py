@@ -95,7 +95,9 @@ def result_of(model: ChatDeepSeek, call: ChatCall, reply: Reply) -> ChatResult:
     message.response_metadata.update(reply_metadata(model, call, reply.headers))
     if reply.missed is not None:
         _add_attempt(message, reply.missed)
-        outputs = [{"token_usage": each.body.get("usage")} for each in (reply.missed, reply)]
+        outputs: list[dict[Any, Any] | None] = [
+            {"token_usage": each.body.get("usage")} for each in (reply.missed, reply)
+        ]
         usage = model._combine_llm_outputs(outputs)["token_usage"]
     finish_reason = message.response_metadata.get("finish_reason")
     generation = ChatGeneration(message=message, generation_info={"finish_reason": finish_reason})

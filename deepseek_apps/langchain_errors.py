@@ -33,6 +33,7 @@ __all__ = [
     "ChatAuthenticationError",
     "ChatBackendError",
     "ChatContextOverflowError",
+    "ChatDeadlineExceededError",
     "ChatInsufficientBalanceError",
     "ChatInvalidRequestError",
     "ChatNotFoundError",
@@ -135,6 +136,14 @@ class ChatTimedOutError(_Chat, errors.TimedOutError, langchain.ModelTimeoutError
     """The backend sent nothing for longer than the time-out, or the deadline has passed."""
 
 
+class ChatDeadlineExceededError(
+    _Chat, errors.DeadlineExceededError, langchain.ModelTimeoutError, openai.APITimeoutError
+):
+    """The call's deadline has passed: there is no time left to try again."""
+
+    is_retryable = False
+
+
 CLASSES: dict[type[errors.BackendError], type[_Chat]] = {
     errors.AuthenticationError: ChatAuthenticationError,
     errors.InsufficientBalanceError: ChatInsufficientBalanceError,
@@ -145,7 +154,7 @@ CLASSES: dict[type[errors.BackendError], type[_Chat]] = {
     errors.OverloadedError: ChatOverloadedError,
     errors.UnreachableError: ChatUnreachableError,
     errors.TimedOutError: ChatTimedOutError,
-    errors.DeadlineExceededError: ChatTimedOutError,
+    errors.DeadlineExceededError: ChatDeadlineExceededError,
 }
 # Where two statuses share a class of ours and the other two families tell them apart.
 BY_STATUS: dict[int, type[_Chat]] = {403: ChatPermissionDeniedError, 422: ChatUnprocessableError}

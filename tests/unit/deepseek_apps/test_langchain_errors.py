@@ -85,6 +85,15 @@ def test_what_no_backend_sent_stays_as_it_is(raised: Exception) -> None:
     assert chat_error(raised) is raised
 
 
+def test_a_deadline_leaves_no_time_to_retry() -> None:
+    error = chat_error(errors.DeadlineExceededError("30 s are over"))
+    assert isinstance(error, errors.TimedOutError)
+    assert isinstance(error, langchain.ModelTimeoutError)
+    assert isinstance(error, openai.APITimeoutError)
+    assert not error.is_retryable
+    assert not error.retryable
+
+
 def test_mapping_twice_changes_nothing() -> None:
     error = chat_overloaded("given up")
     assert chat_error(error) is error
