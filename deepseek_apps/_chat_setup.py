@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.runnables import Runnable, RunnableBinding
 
 from deepseek_apps._chat_request import thinking_field
+from deepseek_apps.backend_client import AsyncBackendClient, BackendClient
 from deepseek_apps.backends.replies import check_status, read_json
 from deepseek_apps.client import AsyncDeepSeek, DeepSeek
 from deepseek_apps.errors import SettingsError
@@ -92,14 +93,33 @@ def make_clients(model: ChatDeepSeek) -> None:
         AuthenticationError: The hosted API was chosen and there is no key for it.
     """
     options = _client_options(model)
-    client = DeepSeek(http_client=model.http_client, **options)
+    http_client, http_async_client = _http_clients(model)
+    client = DeepSeek(http_client=http_client, **options)
     if not _same(model.root_client, client):
         model.root_client = client
         model.client = client.chat.completions
-    async_client = AsyncDeepSeek(http_client=model.http_async_client, **options)
+    async_client = AsyncDeepSeek(http_client=http_async_client, **options)
     if not _same(model.root_async_client, async_client):
         model.root_async_client = async_client
         model.async_client = async_client.chat.completions
+
+
+def _http_clients(model: ChatDeepSeek) -> tuple[Any, Any]:
+    """Return both HTTP clients; one of ours decides for both, or half of the methods would ask another."""
+    one, other = model.http_client, model.http_async_client
+    if other is None and isinstance(one, BackendClient):
+        return one, _twin(one, AsyncBackendClient)
+    if one is None and isinstance(other, AsyncBackendClient):
+        return _twin(other, BackendClient), other
+    return one, other
+
+
+def _twin(
+    client: BackendClient | AsyncBackendClient, kind: type[BackendClient | AsyncBackendClient]
+) -> BackendClient | AsyncBackendClient:
+    made = kind(client.backend, deadline=client.deadline)
+    made.timeout = client.timeout
+    return made
 
 
 def _client_options(model: ChatDeepSeek) -> dict[str, Any]:
