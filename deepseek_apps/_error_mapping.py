@@ -144,7 +144,10 @@ def _host_of(exc: Exception) -> str:
         request = getattr(exc, "request", None)
     except RuntimeError:  # httpx2 raised it before there was a request
         request = None
-    return request.url.host if isinstance(request, httpx2.Request) else "the backend"
+    if not isinstance(request, httpx2.Request):
+        return "the backend"
+    # With the port: on one machine it is what tells servers apart.
+    return request.url.netloc.decode("ascii", "replace")
 
 
 def _body_message(body: object) -> str:

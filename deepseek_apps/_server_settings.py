@@ -11,6 +11,7 @@ from typing import Annotated, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import ErrorDetails
 
 __all__ = [
     "BACKEND_CHOICES",
@@ -21,6 +22,7 @@ __all__ = [
     "ServerSettings",
     "check_backend",
     "check_base_url",
+    "server_problem",
     "split_addresses",
 ]
 
@@ -28,6 +30,8 @@ __all__ = [
 BACKEND_CHOICES = ("auto", "hosted", "local", "server", "cheapest", "private")
 BackendChoice: TypeAlias = str
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+# An address may have a password in it, by mistake.
+ADDRESS_KEYS = ("base_url", "base_urls")
 DEEPSEEK_KEY_VARIABLE = "DEEPSEEK_API_KEY"
 
 
@@ -72,6 +76,19 @@ def split_addresses(urls: str | Iterable[str]) -> tuple[str, ...]:
     return addresses
 
 
+def server_problem(detail: ErrorDetails) -> str:
+    """Return what is wrong in the `[servers.NAME]` tables, with the value unless it may be a secret."""
+    problem, value, place = detail["msg"].removeprefix("Value error, "), detail["input"], detail["loc"]
+    if detail["type"] == "extra_forbidden":
+        keys = "keys are not kept on disk; api_key_env names the variable that holds one"
+        known = f"known are base_url, {', '.join(ServerSettings.model_fields)}"
+        return f"unknown: {keys if 'key' in str(place[-1]) else known}"
+    if detail["type"] == "missing":
+        return "expected an address, or a list of them"
+    shown = len(place) > 2 and place[-1] not in ADDRESS_KEYS and isinstance(value, str | bool | int | float)
+    return f"{problem}, not {value!r}" if shown else problem
+
+
 def _joined(value: object) -> object:
     """Accept a list where one address is expected: its members are replicas of one server."""
     if isinstance(value, list | tuple) and all(isinstance(url, str) for url in value):
@@ -84,6 +101,8 @@ def _check_addresses(value: str) -> str:
 
 
 def _split(value: object) -> object:
+    if not isinstance(value, str | list | tuple):
+        raise ValueError("expected an address, or a list of them")
     return split_addresses(value) if isinstance(value, str) else value
 
 

@@ -16,6 +16,7 @@ from deepseek_apps._token_counts import TokenCounts
 from deepseek_apps.catalog.hours import is_peak, is_peak_certain, next_change, next_off_peak
 from deepseek_apps.catalog.pricing import price_of
 from deepseek_apps.catalog.rows import Currency, Price, Prices
+from deepseek_apps.settings import ServerPrice
 
 __all__ = [
     "Cost",
@@ -75,6 +76,7 @@ def cost_of(
     at: datetime,
     currency: Currency = "USD",
     backend: str | None = None,
+    price: ServerPrice | None = None,
 ) -> Cost | None:
     """Return what an answer cost.
 
@@ -85,15 +87,16 @@ def cost_of(
         currency: USD or CNY.
         backend: Who answered: local costs nothing; server has only prices of the user's own catalog.toml, and
             costs nothing without one; None looks for DeepSeek's price first.
+        price: What the server costs by the config file; a row of the user's catalog.toml is more exact.
 
     Returns:
-        The cost, or None for a model whose price at that time is not in the catalogue.
+        The cost, or None for a model whose price at that time, or in that currency, is not known.
 
     Raises:
         SettingsError: `at` has no time zone, or the user's catalog.toml cannot be used.
     """
     return cost_of_counts(
-        TokenCounts.from_usage(usage), model=model, at=at, currency=currency, backend=backend
+        TokenCounts.from_usage(usage), model=model, at=at, currency=currency, backend=backend, price=price
     )
 
 
@@ -106,6 +109,7 @@ def estimate_cost(
     cached_tokens: int = 0,
     currency: Currency = "USD",
     backend: str | None = None,
+    price: ServerPrice | None = None,
 ) -> Cost | None:
     """Return what a call would cost.
 
@@ -116,25 +120,36 @@ def estimate_cost(
         at: When the call would be made, with a time zone.
         cached_tokens: How many of the prompt's tokens the cache holds.
         currency: USD or CNY.
-        backend: As for `cost_of`.
+        backend, price: As for `cost_of`.
 
     Returns:
-        The cost, or None for a model whose price at that time is not in the catalogue.
+        The cost, or None for a model whose price at that time, or in that currency, is not known.
     """
     counts = TokenCounts(prompt=prompt_tokens, hit=min(cached_tokens, prompt_tokens), output=output_tokens)
-    return cost_of_counts(counts, model=model, at=at, currency=currency, backend=backend)
+    return cost_of_counts(counts, model=model, at=at, currency=currency, backend=backend, price=price)
 
 
 def cost_of_counts(
-    counts: TokenCounts, *, model: str, at: datetime, currency: Currency = "USD", backend: str | None = None
+    counts: TokenCounts,
+    *,
+    model: str,
+    at: datetime,
+    currency: Currency = "USD",
+    backend: str | None = None,
+    price: ServerPrice | None = None,
 ) -> Cost | None:
     """Return the cost of token counts that are known already; see `cost_of`."""
     if backend == "local":
         return Cost(currency=currency)
     row = price_of(model, at, currency=currency, backend=backend)
-    if row is None:
-        return Cost(currency=currency) if backend == "server" else None
-    return cost_at_price(counts, row, at)
+    if row is not None:
+        return cost_at_price(counts, row, at)
+    if backend != "server":
+        return None
+    if price is None or price == ServerPrice():
+        return Cost(currency=currency)
+    # The config file's prices are in dollars.
+    return cost_at_price(counts, _as_row(price, model, at), at) if currency == "USD" else None
 
 
 def cost_at_price(counts: TokenCounts, row: Prices, at: datetime) -> Cost:
@@ -156,6 +171,18 @@ def cost_at_price(counts: TokenCounts, row: Prices, at: datetime) -> Cost:
         saved_by_cache=max(NOTHING, counts.hit * (price.miss - price.hit) / MILLION),
         saved_off_peak=sum(_parts(counts, other), NOTHING) - (hit + miss + output),
         estimated=row.peak is not None and not is_peak_certain(at),
+    )
+
+
+def _as_row(price: ServerPrice, model: str, at: datetime) -> Prices:
+    parts = {name: Decimal(str(getattr(price, name))) for name in ("hit", "miss", "output")}
+    return Prices(
+        model=model,
+        currency="USD",
+        off_peak=Price(**parts),
+        backend="server",
+        date=at.date(),
+        source="[servers] in the config file",
     )
 
 

@@ -26,6 +26,7 @@ from deepseek_apps._server_settings import (
     ServerPrice,
     ServerSettings,
     check_base_url,
+    server_problem,
     split_addresses,
 )
 from deepseek_apps.errors import SettingsError
@@ -173,6 +174,10 @@ def save_setting(key: str, value: str | int | float) -> Path:
         SettingsError: The key is unknown or secret, the value unusable, or the file not writable.
     """
     path = config_path()
+    if key.partition(".")[0] == "servers":
+        raise SettingsError(
+            f"{key!r} is no single value", help_message=f"Write [servers.NAME] tables into {path}."
+        )
     _refuse_unusable_key(key, where="for the config file")
     try:
         clean = getattr(_Fields.model_validate({key: value}), key)
@@ -224,7 +229,9 @@ def _from_validation(error: ValidationError, given: dict[str, object]) -> Settin
     else:
         origin, value = str(config_path()), read_config(config_path()).get(key)
     inner = ".".join(str(part) for part in detail["loc"])
-    shown = f"{key}={value!r}" if inner == key and key != "servers" else inner
+    if key == "servers":
+        problem = server_problem(detail)
+    shown = inner if key == "servers" else f"{key}={value!r}"
     return SettingsError(f"{shown}: {problem}", help_message=f"Change {key} in {origin}.")
 
 

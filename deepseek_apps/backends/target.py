@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deepseek_apps.backends.base import Backend, BackendName
 from deepseek_apps.settings import ServerPrice
 
-__all__ = ["Target"]
+__all__ = ["Target", "answering"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,3 +38,8 @@ class Target:
     def default_model(self) -> str | None:
         """Its model where none is named; None if only the server knows."""
         return self.replicas[0].default_model
+
+
+def answering(targets: Sequence[Target], label: str) -> Target:
+    """Return the target that a reply's headers name, by label or kind; the first if they name none."""
+    return next((target for target in targets if label in {target.label, target.kind}), targets[0])

@@ -13,6 +13,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from deepseek_apps.backends import Target
 from deepseek_apps.batch.line_checks import BatchRequest
 from deepseek_apps.batch.prefixes import SharedPrefixes
 from deepseek_apps.catalog import catalogue, limit
@@ -87,7 +88,7 @@ def estimate_requests(
     default_model: str,
     at: datetime,
     answer_tokens: int | None = None,
-    backend: str | None = None,
+    target: Target | None = None,
 ) -> Estimate:
     """Estimate what requests take.
 
@@ -97,7 +98,7 @@ def estimate_requests(
         default_model: Model of those that name none.
         at: Now, with a time zone.
         answer_tokens: Longest answer to assume; None takes each request's own limit.
-        backend: Who will answer; local costs nothing. None is DeepSeek.
+        target: Who will answer, which sets the price. None is DeepSeek.
     """
     models: dict[str, ModelEstimate] = {}
     prefixes: dict[str, SharedPrefixes] = {}
@@ -112,8 +113,8 @@ def estimate_requests(
         row.most_output_tokens += output if answer_tokens is None else min(output, answer_tokens)
     peak_now, change = is_peak(at), next_change(at)
     for row in models.values():
-        row.off_peak = _range(row, change if peak_now else at, backend)
-        row.peak = _range(row, at if peak_now else change, backend)
+        row.off_peak = _range(row, change if peak_now else at, target)
+        row.peak = _range(row, at if peak_now else change, target)
     return Estimate(models=list(models.values()), at=at, is_peak=peak_now, until=change)
 
 
@@ -129,11 +130,11 @@ def most_output(request: BatchRequest, model: str, prompt_tokens: int) -> int:
 
 
 def upper_cost(
-    request: BatchRequest, model: str, prompt_tokens: int, at: datetime, backend: str | None = None
+    request: BatchRequest, model: str, prompt_tokens: int, at: datetime, target: Target | None = None
 ) -> Decimal:
     """Return the most a request can cost when sent now, USD; 0 where no price is known."""
     output = most_output(request, model, prompt_tokens)
-    cost = estimate_cost(model, prompt_tokens, output, at, backend=backend)
+    cost = estimate_cost(model, prompt_tokens, output, at, **_pricing(target))
     return Decimal(0) if cost is None else cost.total
 
 
@@ -148,7 +149,12 @@ def _default_output(request: BatchRequest, *, thinking: bool) -> int:
     return limit("default_max_tokens_thinking") * (2 if body.get("reasoning_effort") == "max" else 1)
 
 
-def _range(row: ModelEstimate, at: datetime, backend: str | None) -> Range | None:
-    low = estimate_cost(row.model, row.prompt_tokens, 0, at, cached_tokens=row.shared_tokens, backend=backend)
-    high = estimate_cost(row.model, row.prompt_tokens, row.most_output_tokens, at, backend=backend)
+def _pricing(target: Target | None) -> dict[str, Any]:
+    return {} if target is None else {"backend": target.kind, "price": target.price}
+
+
+def _range(row: ModelEstimate, at: datetime, target: Target | None) -> Range | None:
+    prompt, shared, pricing = row.prompt_tokens, row.shared_tokens, _pricing(target)
+    low = estimate_cost(row.model, prompt, 0, at, cached_tokens=shared, **pricing)
+    high = estimate_cost(row.model, prompt, row.most_output_tokens, at, **pricing)
     return None if low is None or high is None else Range(low.total, high.total)

@@ -14,6 +14,7 @@ from decimal import Decimal
 
 from deepseek_apps.backend_client import AsyncBackendClient
 from deepseek_apps.backends.base import BACKEND_HEADER
+from deepseek_apps.backends.target import answering
 from deepseek_apps.batch.clock import Clock, SystemClock
 from deepseek_apps.batch.concurrency import AdaptiveLimit
 from deepseek_apps.batch.estimate import CountTokens, upper_cost
@@ -29,6 +30,8 @@ from deepseek_apps.batch.source import BatchSource
 from deepseek_apps.batch.spending import count_prompt_tokens, spent_before
 from deepseek_apps.cost import TokenCounts, cost_of, is_peak, next_off_peak
 from deepseek_apps.errors import DeepSeekAppsError, TimedOutError
+from deepseek_apps.routing.routed import targets_of
+from deepseek_apps.routing.walk import ROUTE_HEADER
 
 __all__ = ["BatchRun", "OnProgress"]
 
@@ -72,7 +75,8 @@ class BatchRun:
         backend = client.backend.name
         self._workers = self._options.concurrency or default_concurrency(backend, source.models)
         self._limit = AdaptiveLimit(self._workers)
-        self._purse = Purse(self._options.budget, spent_before(results, backend))
+        self._targets = targets_of(client.backend)
+        self._purse = Purse(self._options.budget, spent_before(results, self._targets[0]))
         opens_at = _cheap_hours if self._options.off_peak and backend == "hosted" else _always
         self._gate = Gate(self._limit, self._purse, self._clock, opens_at=opens_at)
         self._patience = Patience(self._options.max_retries, chance or random.Random())  # noqa: S311
@@ -185,16 +189,19 @@ class BatchRun:
         if self._options.budget is None or model is None:
             return NOTHING
         tokens = self._count(request, model)
-        return upper_cost(request, model, tokens, self._clock.now(), self._client.backend.name)
+        return upper_cost(request, model, tokens, self._clock.now(), self._targets[0])
 
     def _cost(self, request: BatchRequest, reply: Reply) -> Decimal:
         if not reply.usage:
             return NOTHING
+        label = reply.headers.get(ROUTE_HEADER, "").partition(" ")[0] or reply.headers.get(BACKEND_HEADER, "")
+        target = answering(self._targets, label)
         cost = cost_of(
             reply.usage,
             model=reply.model or request.model or self._model or "",
             at=self._clock.now(),
-            backend=reply.headers.get(BACKEND_HEADER),
+            backend=target.kind,
+            price=target.price,
         )
         return NOTHING if cost is None else cost.total
 

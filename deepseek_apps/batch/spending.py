@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from deepseek_apps.backends import BackendName
+from deepseek_apps.backends import Target
 from deepseek_apps.batch.line_checks import BatchRequest
 from deepseek_apps.batch.results import BatchResults
 from deepseek_apps.cost import cost_of
@@ -15,22 +15,23 @@ from deepseek_apps.cost import cost_of
 __all__ = ["count_prompt_tokens", "spent_before"]
 
 
-def spent_before(results: BatchResults, backend: BackendName) -> Decimal:
+def spent_before(results: BatchResults, target: Target) -> Decimal:
     """Return what the answers in an output have cost, USD: by their usage, model and time.
 
     Answers that do not say their time count at today's price, and those of unknown models nothing.
     """
-    if backend == "local":
+    if target.kind == "local":
         return Decimal(0)
-    return sum((_cost_of_line(line, backend) for _, line in results.rows()), Decimal(0))
+    return sum((_cost_of_line(line, target) for _, line in results.rows()), Decimal(0))
 
 
-def _cost_of_line(line: bytes, backend: BackendName) -> Decimal:
+def _cost_of_line(line: bytes, target: Target) -> Decimal:
     body = ((json.loads(line).get("response") or {}).get("body")) or {}
     usage = body.get("usage") if isinstance(body, dict) else None
     if not isinstance(usage, dict):
         return Decimal(0)
-    cost = cost_of(usage, model=str(body.get("model") or ""), at=_time_of(body), backend=backend)
+    model, at = str(body.get("model") or ""), _time_of(body)
+    cost = cost_of(usage, model=model, at=at, backend=target.kind, price=target.price)
     return Decimal(0) if cost is None else cost.total
 
 

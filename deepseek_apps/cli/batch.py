@@ -102,11 +102,11 @@ def batch(
 
 def _print_estimate(out: Output, source: BatchSource, client: AsyncBackendClient, *, as_json: bool) -> None:
     from deepseek_apps.cli.estimate import make_estimate, print_estimate  # noqa: PLC0415
+    from deepseek_apps.routing.routed import targets_of  # noqa: PLC0415
 
+    target = targets_of(client.backend)[0]
     with out.waiting("counting tokens"):
-        estimate = make_estimate(
-            source.requests(), default_model=client.backend.default_model, backend=client.backend.name
-        )
+        estimate = make_estimate(source.requests(), default_model=target.default_model, target=target)
     print_estimate(out, estimate, as_json=as_json)
 
 

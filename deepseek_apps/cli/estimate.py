@@ -12,7 +12,7 @@ from deepseek_apps.cli.options import JsonOption
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from deepseek_apps.backends import BackendName
+    from deepseek_apps.backends import Target
     from deepseek_apps.batch.estimate import Estimate, ModelEstimate, Range
     from deepseek_apps.batch.line_checks import BatchRequest
     from deepseek_apps.cli.render import Output
@@ -66,7 +66,7 @@ def make_estimate(
     *,
     default_model: str | None,
     answer_tokens: int | None = None,
-    backend: BackendName | None = None,
+    target: Target | None = None,
 ) -> Estimate:
     """Estimate requests with the real tokenizer, at the present time."""
     from datetime import UTC, datetime  # noqa: PLC0415
@@ -80,7 +80,7 @@ def make_estimate(
         default_model=default_model or "",
         at=datetime.now(UTC),
         answer_tokens=answer_tokens,
-        backend=backend,
+        target=target,
     )
 
 

@@ -115,12 +115,15 @@ def answer_cost(answer: Answer) -> Cost | None:
 
     if not answer.usage:
         return None
+    settings = load_settings()
+    server = settings.servers.get(answer.route.partition(" ")[0].removeprefix("server:"))
     return cost_of(
         answer.usage,
         model=answer.model,
         at=datetime.now(UTC),
-        currency=load_settings().currency,
+        currency=settings.currency,
         backend=answer.backend or None,
+        price=server.price if server else None,
     )
 
 

@@ -13,11 +13,11 @@ import httpx2
 
 from deepseek_apps._token_counts import TokenCounts
 from deepseek_apps.backends.base import BACKEND_HEADER
-from deepseek_apps.backends.target import Target
-from deepseek_apps.cost import Cost, Currency
+from deepseek_apps.backends.target import Target, answering
+from deepseek_apps.cost import Cost, Currency, cost_of_counts
 from deepseek_apps.routing._ledger_writer import LedgerWriter
 from deepseek_apps.routing._usage_reader import UsageReader
-from deepseek_apps.routing.budget import Admission, call_cost, upper_estimate
+from deepseek_apps.routing.budget import Admission, upper_estimate
 from deepseek_apps.routing.facts import parse_body, read_facts
 from deepseek_apps.routing.ledger import CallRecord, Outcome, to_pico
 from deepseek_apps.routing.policy import RequestFacts
@@ -215,9 +215,10 @@ class Call:
         return self.facts.model or self._target().default_model or "" if outcome != "ok" else ""
 
     def _target(self) -> Target:
-        named = (target for target in self._targets if self._label in {target.label, target.kind})
-        return next(named, self._targets[0])
+        return answering(self._targets, self._label)
 
     def _cost(self, counts: TokenCounts, model: str, currency: Currency) -> Cost | None:
         target = self._target()
-        return call_cost(counts, target.kind, model, self._at, currency=currency, price=target.price)
+        return cost_of_counts(
+            counts, model=model, at=self._at, currency=currency, backend=target.kind, price=target.price
+        )

@@ -12,8 +12,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from deepseek_apps._token_counts import TokenCounts
-from deepseek_apps.catalog import Price, Prices, limit
-from deepseek_apps.cost import Cost, Currency, cost_at_price, cost_of_counts
+from deepseek_apps.catalog import limit
+from deepseek_apps.cost import cost_of_counts
 from deepseek_apps.errors import BudgetExceededError
 
 if TYPE_CHECKING:
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from deepseek_apps.routing._ledger_writer import LedgerWriter
     from deepseek_apps.routing.policy import RequestFacts
     from deepseek_apps.routing.run import Run
-    from deepseek_apps.settings import ServerPrice
 
-__all__ = ["CALL_EXTENSION", "Admission", "admit", "admit_async", "call_cost", "upper_estimate"]
+__all__ = ["CALL_EXTENSION", "Admission", "admit", "admit_async", "upper_estimate"]
 
 # Where metering leaves the call on its request, for whoever chooses a backend to find.
 CALL_EXTENSION = "deepseek_apps.call"
@@ -138,50 +137,14 @@ def upper_estimate(facts: RequestFacts, target: Target, at: datetime) -> Decimal
     model = facts.model or target.default_model or ""
     answer = limit("assumed_answer_tokens") if facts.max_tokens is None else facts.max_tokens
     prompt = int(facts.prompt_tokens * PROMPT_MARGIN) + TEMPLATE_TOKENS
-    cost = call_cost(TokenCounts(prompt=prompt, output=answer), target.kind, model, at, price=target.price)
+    counts = TokenCounts(prompt=prompt, output=answer)
+    cost = cost_of_counts(counts, model=model, at=at, backend=target.kind, price=target.price)
     if cost is None:
         raise BudgetExceededError(
             f"the price of {model!r} is not known, so a call to it cannot be kept within a budget",
             help_message="Add a [[prices]] row for it to catalog.toml, or make the call without a budget.",
         )
     return cost.total
-
-
-def call_cost(
-    counts: TokenCounts,
-    kind: str,
-    model: str,
-    at: datetime,
-    *,
-    currency: Currency = "USD",
-    price: ServerPrice | None = None,
-) -> Cost | None:
-    """Return what a call cost; None for a model whose price is not known.
-
-    Args:
-        counts: Its tokens.
-        kind: hosted, local or server.
-        model: Model that answered.
-        at: When, with a time zone.
-        currency: USD or CNY.
-        price: What the server costs by the config file; a row of the user's catalogue is more exact.
-    """
-    cost = cost_of_counts(counts, model=model, at=at, currency=currency, backend=kind)
-    if cost is not None and cost.total == 0 and price is not None and kind == "server" and currency == "USD":
-        return cost_at_price(counts, _as_row(price, model, at), at)
-    return cost
-
-
-def _as_row(price: ServerPrice, model: str, at: datetime) -> Prices:
-    parts = {name: Decimal(str(getattr(price, name))) for name in ("hit", "miss", "output")}
-    return Prices(
-        model=model,
-        currency="USD",
-        off_peak=Price(**parts),
-        backend="server",
-        date=at.date(),
-        source="[servers] in the config file",
-    )
 
 
 def _midnight() -> datetime:

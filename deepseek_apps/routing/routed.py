@@ -93,8 +93,10 @@ def select_route(
     """
     targets = select_targets(settings, base_url=base_url, api_key=api_key, model=model)
     targets = tuple(_with_notice(target, notice) for target in targets)
-    if len(targets) == 1 and len(targets[0].replicas) == 1:
-        return targets[0].replicas[0]
+    first = targets[0]
+    # A server of the config file has a name and perhaps a price, which its transport alone knows nothing of.
+    if len(targets) == 1 and len(first.replicas) == 1 and first.label == first.kind:
+        return first.replicas[0]
     known = settings.backend if settings.backend in {"auto", "cheapest", "private"} else "exact"
     policy = cast("Literal['auto', 'cheapest', 'private', 'exact']", known if len(targets) > 1 else "exact")
     return RoutedBackend.of(policy, targets)

@@ -19,7 +19,6 @@ __all__ = ["RouteTable"]
 
 EXPECTED_OUTPUT_TOKENS = 1000
 EXPECTED_THINKING_TOKENS = 1000
-MILLION = 1_000_000
 
 
 class RouteTable:
@@ -93,10 +92,9 @@ class RouteTable:
         output = min(output, facts.max_tokens or output)
         if row.kind == "local":
             return 0.0
-        if row.price is not None and row.price != type(row.price)():
-            return (row.price.miss * facts.prompt_tokens + row.price.output * output) / MILLION
         model = self.model(target, facts.model) or row.default_model or ""
-        cost = estimate_cost(model, facts.prompt_tokens, output, datetime.now(UTC), backend=row.kind)
+        now = datetime.now(UTC)
+        cost = estimate_cost(model, facts.prompt_tokens, output, now, backend=row.kind, price=row.price)
         return None if cost is None else float(cost.total)
 
     def _candidate(self, index: int, facts: RequestFacts) -> Candidate:

@@ -71,7 +71,11 @@ def test_one_server_may_have_several_addresses(given: object, kept: str) -> None
         ('[servers.gpu]\nbase_url = "http://a"\nbase_urls = ["http://b"]\n', "not both"),
         ('[servers.gpu]\nbase_url = "http://a"\nkey = "x"\n', "servers.gpu.key"),
         ('[servers.gpu]\nbase_url = "http://a"\napi_key_env = "DEEPSEEK_API_KEY"\n', "api_key_env"),
+        ('[servers.gpu]\nbase_url = "http://a"\napi_key = "x"\n', "not kept on disk; api_key_env"),
+        ('[servers.gpu]\nbase_url = "http://a"\nprize = 1\n', "known are base_url, base_urls, model"),
+        ("[servers.gpu]\nbase_url = 5\n", "an address, or a list of them"),
         ('[servers.gpu]\nbase_url = "http://a"\ncontext = 0\n', "servers.gpu.context"),
+        ('[servers.gpu]\nbase_url = "http://a"\ncontext = -7\n', "not -7"),
         ('[servers.gpu]\nbase_url = "http://a"\nprice = {miss = -1}\n', "servers.gpu.price.miss"),
         ('[servers."a b"]\nbase_url = "http://a"\n', "'a b'"),
         ('base_url = "http://a,http://a"\n', "each address once"),
@@ -104,5 +108,14 @@ def test_saving_keeps_tables_and_refuses_them() -> None:
     save_setting("base_url", "http://a,http://b")
     assert path.read_text().endswith(SERVER[1:])
     assert load_settings().backend == "server:gpu"
-    with pytest.raises(SettingsError, match="servers"):
-        save_setting("servers", "gpu")
+    for key in ("servers", "servers.gpu.model"):
+        with pytest.raises(SettingsError, match=key) as caught:
+            save_setting(key, "gpu")
+        assert "[servers.NAME] tables" in caught.value.help_message
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    write('[servers.gpu]\nbase_url = "http://u:hunter2@a"\n')
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)

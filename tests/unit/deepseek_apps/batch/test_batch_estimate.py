@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseek_apps.batch.estimate import Estimate, estimate_requests, most_output, upper_cost
+from deepseek_apps.backends import LocalBackend, ServerBackend, Target
+from deepseek_apps.batch.estimate import Estimate, Range, estimate_requests, most_output, upper_cost
 from deepseek_apps.batch.line_checks import BatchRequest
 from deepseek_apps.batch.prefixes import SharedPrefixes
 from deepseek_apps.batch.spending import count_prompt_tokens
+from deepseek_apps.settings import ServerPrice
 
 OFF_PEAK = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 PEAK = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -102,7 +104,16 @@ def test_models_are_told_apart_and_unknown_ones_have_no_price() -> None:
     rows = estimated(chat("x"), chat("x", model="my-own"), chat("x")).models
     assert [(row.model, row.requests) for row in rows] == [("deepseek-flash", 2), ("my-own", 1)]
     assert rows[1].off_peak is None
-    assert estimated(chat("x"), backend="local").models[0].peak.high == 0
+    local = Target(label="local", replicas=(LocalBackend(default_model="m"),))
+    assert estimated(chat("x"), target=local).models[0].peak.high == 0
+
+
+def test_a_server_with_a_price_is_estimated_at_it() -> None:
+    replicas = (ServerBackend(base_url="http://127.0.0.1:9"),)
+    paid = Target(label="server:paid", replicas=replicas, price=ServerPrice(output=2))
+    (row,) = estimated(chat("x", max_tokens=1_000_000), target=paid).models
+    assert row.off_peak == row.peak == Range(Decimal(0), Decimal(row.most_output_tokens * 2) / 10**6)
+    assert upper_cost(chat("x", max_tokens=500_000), "m", 1, PEAK, paid) == 1
 
 
 def test_answers_can_be_assumed_shorter() -> None:
