@@ -11,11 +11,11 @@ from langchain_core.language_models.llms import BaseLLM
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
 from deepseek_apps._fim_results import split_at_hole
-from deepseek_apps._sdk_fim import check_max_tokens
 from deepseek_apps.backend_client import AsyncBackendClient, BackendClient
 from deepseek_apps.backends.replies import check_status, read_json
 from deepseek_apps.client import AsyncDeepSeek, DeepSeek
 from deepseek_apps.routing.deadline import DEADLINE_HEADER
+from deepseek_apps.sdk.fim import check_max_tokens
 from deepseek_apps.tokens import token_ids
 
 __all__ = ["FimModel"]

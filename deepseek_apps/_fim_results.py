@@ -9,9 +9,9 @@ from typing import Any
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from openai.types import Completion
 
-from deepseek_apps._sdk_fim import check_complete, completion_text
 from deepseek_apps.errors import SettingsError
 from deepseek_apps.langchain_errors import chat_error
+from deepseek_apps.sdk.fim import check_complete, completion_text
 from deepseek_apps.usage import usage_metadata
 
 __all__ = ["as_langchain_errors", "chunk_of", "folded", "generation_of", "result_of", "split_at_hole"]

@@ -21,18 +21,11 @@ from langchain_core.utils import from_env, secret_from_env
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from deepseek_apps import _chat_calls as calls
-from deepseek_apps import _chat_profile as profiles
-from deepseek_apps import _chat_setup as setup
-from deepseek_apps._chat_replies import logprobs_of
-from deepseek_apps._chat_request import (
-    ChatCall,
-    ForcedToolChoice,
-    ReasoningEffort,
-    ThinkingOption,
-    plan_call,
-    thinking_field,
-)
+from deepseek_apps.chat import calls, setup
+from deepseek_apps.chat import profile as profiles
+from deepseek_apps.chat.replies import logprobs_of
+from deepseek_apps.chat.request import ChatCall, ForcedToolChoice, plan_call
+from deepseek_apps.thinking import ReasoningEffort, ThinkingOption, thinking_field
 from deepseek_apps.wire import ReasoningEcho, to_wire
 
 __all__ = ["ChatDeepSeek"]

@@ -1,7 +1,7 @@
 """DeepSeek and AsyncDeepSeek: the openai SDK's clients over our backends.
 
 Every method, type and exception is the SDK's. What is ours: who answers, that no key of the environment
-reaches a host it was not given for, and what _client_extras.py adds: the default model, `fim`, `balance()`,
+reaches a host it was not given for, and what sdk/extras.py adds: the default model, `fim`, `balance()`,
 `cost()`, and the fields that `chat.completions` takes beside the SDK's.
 """
 
@@ -15,11 +15,11 @@ import httpx2
 from openai import NOT_GIVEN
 from pydantic import SecretStr
 
-from deepseek_apps._client_extras import AsyncExtras, SyncExtras
-from deepseek_apps._client_plan import ClientOptions, TimeoutOption, forget_openai_environment, plan_client
-from deepseek_apps._sdk_deadline import OneDeadline
 from deepseek_apps.backend_client import AsyncBackendClient, BackendClient
 from deepseek_apps.backends import PLACEHOLDER_KEY
+from deepseek_apps.sdk.deadline import OneDeadline
+from deepseek_apps.sdk.extras import AsyncExtras, SyncExtras
+from deepseek_apps.sdk.plan import ClientOptions, TimeoutOption, forget_openai_environment, plan_client
 from deepseek_apps.settings import BackendChoice
 
 __all__ = ["AsyncDeepSeek", "DeepSeek"]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseek_apps._structured_json import find_json, partial_object
-from deepseek_apps._structured_send import closed
+from deepseek_apps.structured.json_text import find_json, partial_object
+from deepseek_apps.structured.send import closed
 
 VALUES: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseek_apps._chat_request import (
+from deepseek_apps.chat.request import (
     OPTION_NAMES,
     add_instruction,
     forced_tool,
     plan_call,
     split_options,
-    thinking_field,
     thinks,
     without_thinking,
 )
 from deepseek_apps.errors import SettingsError
+from deepseek_apps.thinking import thinking_field
 
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {}}}]
 NAMED = {"type": "function", "function": {"name": "weather"}}

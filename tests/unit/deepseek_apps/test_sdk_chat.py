@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from deepseek_apps import AsyncDeepSeek, DeepSeek, SettingsError
-from deepseek_apps._sdk_fields import dialect_fields
+from deepseek_apps.sdk.fields import dialect_fields
 
 ASK: Any = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
 OWN: dict[str, Any] = {"thinking": False, "user_id": "u1", "reasoning_effort": "ultra"}

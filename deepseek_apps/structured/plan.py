@@ -18,9 +18,9 @@ from typing import Any, Literal
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.content import create_text_block
 
-from deepseek_apps._structured_json import find_json
-from deepseek_apps._structured_schema import MisfitError, OutputSchema
 from deepseek_apps._token_counts import TokenCounts
+from deepseek_apps.structured.json_text import find_json
+from deepseek_apps.structured.schema import MisfitError, OutputSchema
 
 __all__ = ["Method", "Plan", "UnfitReplyError"]
 

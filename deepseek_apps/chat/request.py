@@ -10,23 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
-from deepseek_apps.errors import SettingsError
-
 __all__ = [
     "ChatCall",
     "ForcedToolChoice",
-    "ReasoningEffort",
     "RequestOptions",
-    "ThinkingOption",
     "plan_call",
-    "thinking_field",
 ]
 
-ThinkingOption: TypeAlias = bool | Literal["enabled", "disabled", "adaptive"] | Mapping[str, Any]
-# The names that the API takes; which of them mean the same changed twice in 2026 and is left to the backend.
-ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra"]
 ForcedToolChoice: TypeAlias = Literal["disable_thinking", "instruct"]
-THINKING_TYPES = ("enabled", "disabled", "adaptive")
 # Arguments of one call that concern its transport and not its body.
 OPTION_NAMES = ("timeout", "extra_headers", "extra_query")
 
@@ -44,26 +35,6 @@ class RequestOptions:
     timeout: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, object] = field(default_factory=dict)
-
-
-def thinking_field(value: ThinkingOption | None) -> dict[str, Any] | None:
-    """Return `thinking` as the API takes it; None leaves it out, which the hosted API reads as enabled.
-
-    Raises:
-        SettingsError: It is none of True, False, "enabled", "disabled", "adaptive" and {"type": one of
-        these}.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return {"type": "enabled" if value else "disabled"}
-    fields = dict(value) if isinstance(value, Mapping) else {"type": value}
-    if fields.get("type") not in THINKING_TYPES:
-        raise SettingsError(
-            f"thinking={value!r} is not understood",
-            help_message="Use True, False, or {'type': 'enabled' | 'disabled' | 'adaptive'}.",
-        )
-    return fields
 
 
 def thinks(body: Mapping[str, Any]) -> bool:

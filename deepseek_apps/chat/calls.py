@@ -17,9 +17,9 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from openai import AsyncStream, Stream
 from openai._base_client import make_request_options
 
-from deepseek_apps._chat_attempt import Attempt
-from deepseek_apps._chat_replies import Reply, read_reply, result_of
-from deepseek_apps._chat_request import ChatCall
+from deepseek_apps.chat.attempt import Attempt
+from deepseek_apps.chat.replies import Reply, read_reply, result_of
+from deepseek_apps.chat.request import ChatCall
 from deepseek_apps.errors import BackendError
 from deepseek_apps.langchain_errors import chat_error
 

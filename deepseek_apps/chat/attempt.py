@@ -1,6 +1,6 @@
 """One streamed answer of ChatDeepSeek: chunks as they come, and what they amount to when it has ended.
 
-No I/O: `_chat_calls.py` gets the events.
+No I/O: `chat/calls.py` gets the events.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.outputs import ChatGenerationChunk
 
-from deepseek_apps._chat_replies import as_answer, check_called, check_finish, reply_metadata
-from deepseek_apps._chat_request import ChatCall
+from deepseek_apps.chat.replies import as_answer, check_called, check_finish, reply_metadata
+from deepseek_apps.chat.request import ChatCall
 from deepseek_apps.wire import ChunkReader
 
 if TYPE_CHECKING:

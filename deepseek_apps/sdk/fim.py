@@ -13,12 +13,12 @@ from openai import AsyncStream, Omit, Stream, omit
 from openai.resources import AsyncCompletions, Completions
 from openai.types import Completion
 
-from deepseek_apps._sdk_fields import FimFields, dialect_fields
 from deepseek_apps.catalog import limit
 from deepseek_apps.errors import OutputError, OverloadedError, SettingsError
+from deepseek_apps.sdk.fields import FimFields, dialect_fields
 
 if TYPE_CHECKING:
-    from deepseek_apps._client_extras import AsyncExtras, SyncExtras
+    from deepseek_apps.sdk.extras import AsyncExtras, SyncExtras
 
 __all__ = ["AsyncFim", "Fim", "check_complete", "check_max_tokens", "completion_text"]
 

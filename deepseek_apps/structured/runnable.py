@@ -17,11 +17,11 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import patch_config
 
-from deepseek_apps._structured_attempt import Attempt, ChatStructuredOutputInvalidError, Growth
-from deepseek_apps._structured_plan import Method, Plan
-from deepseek_apps._structured_schema import output_schema
-from deepseek_apps._structured_send import bound_model
 from deepseek_apps.errors import SettingsError
+from deepseek_apps.structured.attempt import Attempt, ChatStructuredOutputInvalidError, Growth
+from deepseek_apps.structured.plan import Method, Plan
+from deepseek_apps.structured.schema import output_schema
+from deepseek_apps.structured.send import bound_model
 
 __all__ = ["ChatStructuredOutputInvalidError", "Method", "StructuredOutput", "structured_output"]
 

@@ -9,9 +9,9 @@ from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.runnables.utils import AddableDict
 
-from deepseek_apps._structured_json import partial_object
-from deepseek_apps._structured_plan import Plan, UnfitReplyError
 from deepseek_apps.errors import StructuredOutputInvalidError
+from deepseek_apps.structured.json_text import partial_object
+from deepseek_apps.structured.plan import Plan, UnfitReplyError
 
 __all__ = ["Attempt", "ChatStructuredOutputInvalidError", "Growth"]
 

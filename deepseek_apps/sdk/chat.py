@@ -14,13 +14,13 @@ from openai import AsyncStream, Omit, Stream, omit
 from openai.resources.chat import AsyncChat, AsyncCompletions, Chat, Completions
 from openai.types.chat import ChatCompletion, ChatCompletionChunk, ParsedChatCompletion
 
-from deepseek_apps._sdk_fields import ChatFields, dialect_fields
+from deepseek_apps.sdk.fields import ChatFields, dialect_fields
 
 if TYPE_CHECKING:
     from openai.lib.streaming.chat import AsyncChatCompletionStreamManager, ChatCompletionStreamManager
     from openai.types.chat.completion_create_params import ResponseFormat
 
-    from deepseek_apps._client_extras import AsyncExtras, SyncExtras
+    from deepseek_apps.sdk.extras import AsyncExtras, SyncExtras
 
 __all__ = ["AsyncDeepSeekChat", "AsyncDeepSeekCompletions", "DeepSeekChat", "DeepSeekCompletions"]
 

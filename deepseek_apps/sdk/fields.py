@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         ChatCompletionToolUnionParam,
     )
 
-    from deepseek_apps._chat_request import ReasoningEffort, ThinkingOption
+    from deepseek_apps.thinking import ReasoningEffort, ThinkingOption
 
 __all__ = ["ChatFields", "FimFields", "dialect_fields"]
 
@@ -83,7 +83,7 @@ def dialect_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         SettingsError: `thinking` is not understood.
     """
-    from deepseek_apps._chat_request import thinking_field  # noqa: PLC0415  it is above the clients
+    from deepseek_apps.thinking import thinking_field  # noqa: PLC0415  it is above the clients
 
     given = {name: fields[name] for name in EXTRA_FIELDS if name in fields}
     rest = {name: value for name, value in fields.items() if name not in given}

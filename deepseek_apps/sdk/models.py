@@ -15,7 +15,7 @@ from openai.resources.models import AsyncModels, Models
 from openai.types import Model
 
 if TYPE_CHECKING:
-    from deepseek_apps._client_extras import AsyncExtras, SyncExtras
+    from deepseek_apps.sdk.extras import AsyncExtras, SyncExtras
 
 __all__ = ["AsyncDeepSeekModels", "DeepSeekModels"]
 

@@ -11,15 +11,15 @@ from functools import cached_property
 import httpx2
 import openai
 
-from deepseek_apps._client_plan import first_model
-from deepseek_apps._sdk_chat import AsyncDeepSeekChat, DeepSeekChat
-from deepseek_apps._sdk_cost import cost_at
-from deepseek_apps._sdk_fim import AsyncFim, Fim
-from deepseek_apps._sdk_models import AsyncDeepSeekModels, DeepSeekModels
 from deepseek_apps.backends import Backend, BackendName
 from deepseek_apps.balance import BALANCE_PATH, Balance, balance_from_wire, require_account
 from deepseek_apps.cost import Cost, Currency
 from deepseek_apps.errors import SettingsError, from_openai_error
+from deepseek_apps.sdk.chat import AsyncDeepSeekChat, DeepSeekChat
+from deepseek_apps.sdk.cost import cost_at
+from deepseek_apps.sdk.fim import AsyncFim, Fim
+from deepseek_apps.sdk.models import AsyncDeepSeekModels, DeepSeekModels
+from deepseek_apps.sdk.plan import first_model
 
 __all__ = ["AsyncExtras", "SyncExtras"]
 

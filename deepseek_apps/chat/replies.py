@@ -1,6 +1,6 @@
 """What ChatDeepSeek makes of whole replies: messages, metadata, and what is wrong with them.
 
-No I/O: `_chat_calls.py` gets the replies. Streamed ones are `_chat_attempt.py`'s.
+No I/O: `chat/calls.py` gets the replies. Streamed ones are `chat/attempt.py`'s.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import add_usage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from deepseek_apps._chat_request import ChatCall
 from deepseek_apps.backends import BACKEND_HEADER
 from deepseek_apps.backends.replies import read_json
+from deepseek_apps.chat.request import ChatCall
 from deepseek_apps.errors import OutputError
 from deepseek_apps.langchain_errors import chat_overloaded
 from deepseek_apps.wire import message_of

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.runnables import Runnable, RunnableBinding
 
-from deepseek_apps._chat_request import thinking_field
 from deepseek_apps.backend_client import AsyncBackendClient, BackendClient
 from deepseek_apps.backends.replies import check_status, read_json
 from deepseek_apps.client import AsyncDeepSeek, DeepSeek
 from deepseek_apps.errors import SettingsError
+from deepseek_apps.thinking import thinking_field
 from deepseek_apps.tokens import count_with_backend
 from deepseek_apps.tokens import token_ids as deepseek_token_ids
 from deepseek_apps.wire.tool_schema import plain_tools, strict_tools

@@ -10,8 +10,8 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from deepseek_apps._structured_plan import Plan
-from deepseek_apps._structured_schema import OutputSchema
+from deepseek_apps.structured.plan import Plan
+from deepseek_apps.structured.schema import OutputSchema
 
 __all__ = ["bound_model", "closed"]
 

@@ -1,0 +1,1 @@
+"""What DeepSeek and AsyncDeepSeek add to the openai SDK's clients."""
