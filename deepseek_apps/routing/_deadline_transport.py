@@ -61,7 +61,8 @@ class _DeadlineStream(httpx2.SyncByteStream):
                 self._interruption.check()
                 yield chunk
         except httpx2.TransportError:
-            self._interruption.check()
+            # A read's own time-out is cut to the deadline, and may come before the timer.
+            self._interruption.check(failed=True)
             raise
         finally:
             self._interruption.stop()

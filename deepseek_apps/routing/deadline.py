@@ -100,13 +100,18 @@ class Interruption:
         if self._timer is not None:
             self._timer.cancel()
 
-    def check(self) -> None:
+    def check(self, *, failed: bool = False) -> None:
         """Let what was read pass.
+
+        Args:
+            failed: The reading has failed, of which a deadline that is over is the reason.
 
         Raises:
             DeadlineExceededError: The deadline has interrupted the reading.
         """
-        if self.fired and self._deadline is not None:
+        if self._deadline is None:
+            return
+        if self.fired or (failed and self._deadline.remaining() <= 0):
             raise self._deadline.error()
 
     def _fire(self) -> None:
