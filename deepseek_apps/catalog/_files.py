@@ -29,6 +29,10 @@ T = TypeVar("T")
 KINDS = ("aliases", "holidays", "limits", "models", "prices", "retired")
 
 
+# Variables that say where the user's rows are, this one first.
+PLACES = ("DEEPSEEK_APPS_CATALOG", "DEEPSEEK_APPS_CONFIG", "XDG_CONFIG_HOME", "HOME", "APPDATA")
+
+
 @cache
 def own_file(filename: str) -> Mapping[str, Any]:
     """Return the content of one of the package's files; read once."""
@@ -38,8 +42,14 @@ def own_file(filename: str) -> Mapping[str, Any]:
 
 def user_file() -> Path:
     """Return where the user's rows are, whether or not there are any; DEEPSEEK_APPS_CATALOG overrides it."""
-    if override := os.environ.get("DEEPSEEK_APPS_CATALOG"):
-        return Path(override).expanduser()
+    return _user_file(*map(os.environ.get, PLACES))
+
+
+@cache
+def _user_file(*places: str | None) -> Path:
+    """Find the file again only when one of `PLACES` has changed: a call asks six times where it is."""
+    if places[0]:
+        return Path(places[0]).expanduser()
     from deepseek_apps.settings import config_path  # noqa: PLC0415  lazy: it costs 0.1 s
 
     return config_path().with_name("catalog.toml")
