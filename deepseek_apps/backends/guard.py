@@ -6,6 +6,7 @@ is opened, and what the SDK or its environment put into the credentials headers 
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -201,17 +202,28 @@ class AsyncGuardedTransport(httpx2.AsyncBaseTransport):
     def __init__(self, guard: Guard, inner: httpx2.AsyncBaseTransport | None = None) -> None:
         self._guard = guard
         self._inner = inner
+        self._given = inner is not None
+        self._loop: object = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request; see `Guard.prepare` for what is refused."""
         request = self._guard.prepare(request)
-        if self._inner is None:
-            self._inner = httpx2.AsyncHTTPTransport(proxy=self._guard.proxy(), limits=CONNECTIONS)
-        response = await self._inner.handle_async_request(request)
+        response = await self._pool().handle_async_request(request)
         response.headers[BACKEND_HEADER] = self._guard.name
         if self._guard.needs_done(request, response) and isinstance(response.stream, httpx2.AsyncByteStream):
             response.stream = _AsyncCheckedStream(response.stream)
         return response
+
+    def _pool(self) -> httpx2.AsyncBaseTransport:
+        """Return the running loop's connections; those of a loop that has ended are dead."""
+        try:
+            loop: object = asyncio.get_running_loop()
+        except RuntimeError:  # another library's loop
+            loop = None
+        if self._inner is None or (loop is not self._loop and not self._given):
+            self._inner = httpx2.AsyncHTTPTransport(proxy=self._guard.proxy(), limits=CONNECTIONS)
+        self._loop = loop
+        return self._inner
 
     async def aclose(self) -> None:
         """Close the connections."""
