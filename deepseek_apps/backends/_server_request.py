@@ -76,7 +76,7 @@ def _thinking_by_effort(body: dict[str, Any], enabled: bool | None) -> None:
 def _thinking_by_template(request: ServerRequest, enabled: bool | None) -> None:
     effort = request.body.get("reasoning_effort")
     efforts = request.flavor.efforts
-    if not enabled or (efforts is not None and effort not in efforts):
+    if not enabled or effort in {None, "none"} or (efforts is not None and effort not in efforts):
         request.body.pop("reasoning_effort", None)
     if enabled is None:
         return

@@ -7,13 +7,13 @@ import itertools
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from deepseek_apps.backends._from_server import EventTranslator, from_server
 from deepseek_apps.backends._server_request import UnsupportedRequestError
 from deepseek_apps.backends._to_server import to_server
-from deepseek_apps.catalog.servers import ServerFlavor, servers
+from deepseek_apps.catalog.servers import ServerFlavor, server_flavor, servers
 
 texts = st.text(max_size=12)
 calls = st.fixed_dictionaries(
@@ -72,6 +72,14 @@ def _said(message: dict[str, Any]) -> tuple[object, ...]:
 
 
 @given(bodies, flavors)
+@example(
+    {"model": "", "messages": [], "thinking": {"type": "enabled"}, "reasoning_effort": None},
+    server_flavor("llama-cpp"),
+)
+@example(
+    {"model": "", "messages": [], "thinking": {"type": "enabled"}, "reasoning_effort": "none"},
+    server_flavor("llama-cpp"),
+)
 def test_a_translated_body_needs_no_translation(body: dict[str, Any], flavor: ServerFlavor) -> None:
     try:
         once = to_server(body, flavor).body
