@@ -1,0 +1,24 @@
+// What one instruction set offers: one function per operation, filled in by kernels.cpp.
+#pragma once
+
+#include <cstdint>
+
+#include "matrix.h"
+#include "thread_pool.h"
+
+namespace deepseek {
+
+struct KernelTable {
+  const char* name;
+  // out (num_tokens, rows) = x (num_tokens, columns) W^T, float32.
+  void (*linear)(ThreadPool& pool, const Matrix& weight, const float* x, int64_t num_tokens, float* out);
+  // out (num_rows, columns) = the rows named, float32.
+  void (*expand_rows)(ThreadPool& pool, const Matrix& weight, const int64_t* rows, int64_t num_rows, float* out);
+};
+
+// Null where this processor lacks the instructions.
+const KernelTable* find_kernels(const char* isa);
+// Best first, null-terminated.
+const char* const* isa_names();
+
+}  // namespace deepseek

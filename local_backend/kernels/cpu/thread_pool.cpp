@@ -1,0 +1,106 @@
+#include "thread_pool.h"
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+
+namespace deepseek {
+namespace {
+
+constexpr uint32_t kOpen = 1u << 15;
+constexpr uint32_t kJoined = kOpen - 1;
+constexpr uint32_t kGeneration = 1u << 16;
+constexpr int kSpins = 4000;  // some 100 microseconds: longer than the gaps within a decoding step
+constexpr int kSpinsBeforeYield = 2000;
+
+void pause() {
+#if defined(__x86_64__) || defined(_M_X64)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int num_threads) {
+  for (int thread = 1; thread < num_threads; ++thread) workers_.emplace_back([this, thread] { work(thread); });
+}
+
+ThreadPool::~ThreadPool() {
+  closing_ = true;
+  wake_.fetch_add(1);
+  wake_.notify_all();
+  for (auto& worker : workers_) worker.join();
+}
+
+void ThreadPool::run_job(int64_t num_pieces, Job job, const void* context) {
+  if (num_pieces <= 0) return;
+  if (workers_.empty() || num_pieces == 1) {
+    for (int64_t piece = 0; piece < num_pieces; ++piece) job(context, piece, 0);
+    return;
+  }
+  const std::lock_guard lock(one_caller_);
+  num_pieces_ = num_pieces;
+  job_ = job;
+  context_ = context;
+  next_piece_.store(0, std::memory_order_relaxed);
+  const uint32_t generation = (state_.load(std::memory_order_relaxed) & ~(kGeneration - 1)) + kGeneration;
+  state_.store(generation | kOpen);
+  if (sleepers_.load() > 0) {
+    wake_.fetch_add(1);
+    wake_.notify_all();
+  }
+  claim_pieces(0);
+  state_.fetch_and(~kOpen);
+  for (int spins = 0; state_.load(std::memory_order_acquire) & kJoined; ++spins) {
+    if (spins < kSpinsBeforeYield) {
+      pause();
+    } else {
+      std::this_thread::yield();
+    }
+  }
+}
+
+void ThreadPool::claim_pieces(int thread) {
+  const int64_t num_pieces = num_pieces_;
+  const Job job = job_;
+  const void* context = context_;
+  while (true) {
+    const int64_t piece = next_piece_.fetch_add(1, std::memory_order_relaxed);
+    if (piece >= num_pieces) return;
+    job(context, piece, thread);
+  }
+}
+
+bool ThreadPool::join(uint32_t& last_generation) {
+  uint32_t state = state_.load(std::memory_order_acquire);
+  while ((state & kOpen) && (state & ~(kGeneration - 1)) != last_generation) {
+    if (state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel)) {
+      last_generation = state & ~(kGeneration - 1);
+      return true;
+    }
+  }
+  return false;
+}
+
+void ThreadPool::work(int thread) {
+  uint32_t last_generation = 0;
+  while (!closing_.load(std::memory_order_relaxed)) {
+    bool joined = false;
+    for (int spins = 0; spins < kSpins && !(joined = join(last_generation)); ++spins) pause();
+    if (!joined) {
+      const uint32_t seen = wake_.load();
+      sleepers_.fetch_add(1);
+      joined = join(last_generation);
+      if (!joined && !closing_) wake_.wait(seen);
+      sleepers_.fetch_sub(1);
+    }
+    if (joined) {
+      claim_pieces(thread);
+      state_.fetch_sub(1, std::memory_order_acq_rel);
+    }
+  }
+}
+
+}  // namespace deepseek
