@@ -23,7 +23,7 @@ void pause() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int num_threads) {
+ThreadPool::ThreadPool(int num_threads) : shares_(new Share[num_threads > 0 ? num_threads : 1]) {
   for (int thread = 1; thread < num_threads; ++thread) workers_.emplace_back([this, thread] { work(thread); });
 }
 
@@ -41,10 +41,12 @@ void ThreadPool::run_job(int64_t num_pieces, Job job, const void* context) {
     return;
   }
   const std::lock_guard lock(one_caller_);
-  num_pieces_ = num_pieces;
   job_ = job;
   context_ = context;
-  next_piece_.store(0, std::memory_order_relaxed);
+  for (int thread = 0; thread < num_threads(); ++thread) {
+    shares_[thread].next.store(num_pieces * thread / num_threads(), std::memory_order_relaxed);
+    shares_[thread].end = num_pieces * (thread + 1) / num_threads();
+  }
   const uint32_t generation = (state_.load(std::memory_order_relaxed) & ~(kGeneration - 1)) + kGeneration;
   state_.store(generation | kOpen);
   if (sleepers_.load() > 0) {
@@ -63,13 +65,13 @@ void ThreadPool::run_job(int64_t num_pieces, Job job, const void* context) {
 }
 
 void ThreadPool::claim_pieces(int thread) {
-  const int64_t num_pieces = num_pieces_;
-  const Job job = job_;
-  const void* context = context_;
-  while (true) {
-    const int64_t piece = next_piece_.fetch_add(1, std::memory_order_relaxed);
-    if (piece >= num_pieces) return;
-    job(context, piece, thread);
+  for (int turn = 0; turn < num_threads(); ++turn) {
+    Share& share = shares_[(thread + turn) % num_threads()];
+    while (true) {
+      const int64_t piece = share.next.fetch_add(1, std::memory_order_relaxed);
+      if (piece >= share.end) break;
+      job_(context_, piece, thread);
+    }
   }
 }
 

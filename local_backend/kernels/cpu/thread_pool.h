@@ -1,14 +1,16 @@
 // Threads that share out the pieces of one job at a time.
 //
-// Pieces are claimed one by one, so a thread whose core is taken away by another process does fewer of them.
+// Each thread begins with a run of neighbouring pieces, so that it reads memory in order, and then helps the
+// others with theirs: a thread whose core is taken away by another process does fewer of them.
 // Idle threads spin briefly, because the next job of a decoding step comes within microseconds, and then
 // sleep. A sleeping thread is never waited for: a job ends when those that joined it have left.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
-#include <thread>
+#include <memory>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 namespace deepseek {
@@ -33,6 +35,10 @@ class ThreadPool {
   }
 
  private:
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
   using Job = void (*)(const void* context, int64_t piece, int thread);
 
   void run_job(int64_t num_pieces, Job job, const void* context);
@@ -42,11 +48,10 @@ class ThreadPool {
 
   // Generation of the job in the upper bits, whether it can be joined in bit 15, joined threads below.
   alignas(64) std::atomic<uint32_t> state_{0};
-  alignas(64) std::atomic<int64_t> next_piece_{0};
   alignas(64) std::atomic<uint32_t> wake_{0};
   std::atomic<int> sleepers_{0};
   std::atomic<bool> closing_{false};
-  int64_t num_pieces_ = 0;
+  std::unique_ptr<Share[]> shares_;  // one per thread
   Job job_ = nullptr;
   const void* context_ = nullptr;
   std::mutex one_caller_;
