@@ -1,13 +1,161 @@
-// Placeholder until the products are in.
+// Products of a quantised matrix with any number of rows.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
+
 #include "matrix.h"
+#include "product_tile.h"
+#include "quantized_rows.h"
 #include "simd.h"
 #include "thread_pool.h"
 
 namespace deepseek::ISA {
 
-inline void linear(ThreadPool&, const Matrix&, const float*, int64_t, float*) {}
-inline void expand_rows(ThreadPool&, const Matrix&, const int64_t*, int64_t, float*) {}
+constexpr int64_t kStripBlocks = 4;            // blocks of a piece of work
+constexpr int64_t kTokensAtOnce = 12;          // rows that share the unpacked codes of a group
+constexpr int64_t kCachedBytes = 768 * 1024;   // activations that stay in the second-level cache
+
+// Writes 16 results, or fewer at the end of the matrix.
+inline void store_rows(float* out, Floats values, int64_t count) {
+  if (count >= kBlockRows) {
+    store(out, values);
+    return;
+  }
+  float all[kBlockRows];
+  store(all, values);
+  std::copy(all, all + count, out);
+}
+
+// Calls sink(block, token, values) with the 16 results of each block in [first, last) and each token.
+template <int kBits, bool kMinimum, int kBlocks, int kTokens, typename Sink>
+inline void multiply_blocks(const Matrix& weight, int64_t first, int64_t last, const QuantizedGroup* const* tokens,
+                            const Sink& sink) {
+  Floats out[kBlocks][kTokens];
+  for (int64_t block = first; block + kBlocks <= last; block += kBlocks) {
+    multiply_tile<kBits, kMinimum, kBlocks, kTokens>(weight.blocks + block * weight.block_bytes(),
+                                                     weight.block_bytes(), weight.num_groups(), tokens, out);
+    for (int inner = 0; inner < kBlocks; ++inner) {
+      const Floats unit = load(weight.unit + (block + inner) * kBlockRows);
+      for (int token = 0; token < kTokens; ++token) sink(block + inner, token, multiply(out[inner][token], unit));
+    }
+  }
+  if constexpr (kBlocks > 1) {
+    const int64_t rest = first + (last - first) / kBlocks * kBlocks;
+    multiply_blocks<kBits, kMinimum, 1, kTokens>(weight, rest, last, tokens, sink);
+  }
+}
+
+// Any number of tokens, in tiles as large as registers allow.
+template <int kBits, bool kMinimum, typename Sink>
+inline void multiply_tokens(const Matrix& weight, int64_t first, int64_t last, const QuantizedGroup* const* tokens,
+                            int64_t num_tokens, const Sink& sink) {
+  int64_t done = 0;
+  const auto shifted = [&](int64_t block, int token, Floats values) { sink(block, done + token, values); };
+#define DEEPSEEK_TOKENS(blocks, count)                                                              \
+  for (; num_tokens - done >= count; done += count) {                                               \
+    multiply_blocks<kBits, kMinimum, blocks, count>(weight, first, last, tokens + done, shifted);   \
+  }
+  if (num_tokens > 4) {
+    for (int64_t block = first; block < last; ++block) {
+      done = 0;
+      for (; num_tokens - done >= kTokensAtOnce; done += kTokensAtOnce) {
+        multiply_blocks<kBits, kMinimum, 1, kTokensAtOnce>(weight, block, block + 1, tokens + done, shifted);
+      }
+      for (; num_tokens - done >= 4; done += 4) {
+        multiply_blocks<kBits, kMinimum, 1, 4>(weight, block, block + 1, tokens + done, shifted);
+      }
+      for (; num_tokens - done >= 1; done += 1) {
+        multiply_blocks<kBits, kMinimum, 1, 1>(weight, block, block + 1, tokens + done, shifted);
+      }
+    }
+    return;
+  }
+  DEEPSEEK_TOKENS(2, 4)
+  DEEPSEEK_TOKENS(2, 3)
+  DEEPSEEK_TOKENS(4, 2)
+  DEEPSEEK_TOKENS(4, 1)
+#undef DEEPSEEK_TOKENS
+}
+
+// The same for a matrix whose form is known at run time only.
+template <typename Sink>
+inline void multiply_any(const Matrix& weight, int64_t first, int64_t last, const QuantizedGroup* const* tokens,
+                         int64_t num_tokens, const Sink& sink) {
+  if (weight.bits == 4 && weight.has_minimum) {
+    multiply_tokens<4, true>(weight, first, last, tokens, num_tokens, sink);
+  } else if (weight.bits == 4) {
+    multiply_tokens<4, false>(weight, first, last, tokens, num_tokens, sink);
+  } else if (weight.has_minimum) {
+    multiply_tokens<8, true>(weight, first, last, tokens, num_tokens, sink);
+  } else {
+    multiply_tokens<8, false>(weight, first, last, tokens, num_tokens, sink);
+  }
+}
+
+// Pieces of a product: strips of blocks times runs of tokens that stay cached.
+struct Pieces {
+  int64_t num_strips, tokens_per_run, num_runs;
+
+  Pieces(const Matrix& weight, int64_t num_tokens) {
+    num_strips = (weight.num_blocks() + kStripBlocks - 1) / kStripBlocks;
+    const int64_t token_bytes = weight.num_groups() * static_cast<int64_t>(sizeof(QuantizedGroup));
+    tokens_per_run = std::max(kTokensAtOnce, kCachedBytes / token_bytes / kTokensAtOnce * kTokensAtOnce);
+    num_runs = (num_tokens + tokens_per_run - 1) / tokens_per_run;
+  }
+  int64_t count() const { return num_strips * num_runs; }
+};
+
+inline void multiply_rows(ThreadPool& pool, const Matrix& weight, const QuantizedRows& x, int64_t num_tokens,
+                          float* out) {
+  const Pieces pieces(weight, num_tokens);
+  std::unique_ptr<const QuantizedGroup*[]> tokens(new const QuantizedGroup*[num_tokens]);
+  for (int64_t token = 0; token < num_tokens; ++token) tokens[token] = x.row(token);
+  pool.run(pieces.count(), [&](int64_t piece, int) {
+    const int64_t strip = piece % pieces.num_strips, start = piece / pieces.num_strips * pieces.tokens_per_run;
+    const int64_t first = strip * kStripBlocks, last = std::min(first + kStripBlocks, weight.num_blocks());
+    const int64_t count = std::min(pieces.tokens_per_run, num_tokens - start);
+    multiply_any(weight, first, last, tokens.get() + start, count,
+                 [&](int64_t block, int64_t token, Floats values) {
+                   store_rows(out + (start + token) * weight.rows + block * kBlockRows, values,
+                              weight.rows - block * kBlockRows);
+                 });
+  });
+}
+
+inline void linear(ThreadPool& pool, const Matrix& weight, const float* x, int64_t num_tokens, float* out) {
+  multiply_rows(pool, weight, quantize_rows(pool, x, num_tokens, weight.columns), num_tokens, out);
+}
+
+inline float half_to_float(const uint16_t* p, int index) {
+  float all[16];
+  store(all, load_half(p));
+  return all[index];
+}
+
+// One row of a group, as matrix.h lays it out.
+inline void expand_group(const Matrix& weight, const uint8_t* group, int row, float unit, float* out) {
+  const uint16_t* halves = reinterpret_cast<const uint16_t*>(group + (weight.bits == 4 ? 256 : 512));
+  const float scale = half_to_float(halves, row);
+  const float minimum = weight.has_minimum ? half_to_float(halves + 16, row) : 0.0f;
+  const int zero = weight.bits == 8 ? 128 : weight.has_minimum ? 0 : 8;
+  for (int column = 0; column < kGroup; ++column) {
+    const int step = column / 4, lane = column % 4;
+    const int code = weight.bits == 8 ? group[64 * step + 4 * row + lane]
+                                      : group[64 * (step / 2) + 4 * row + lane] >> (step % 2 * 4) & 15;
+    out[column] = unit * (scale * static_cast<float>(code - zero) + minimum);
+  }
+}
+
+inline void expand_rows(ThreadPool& pool, const Matrix& weight, const int64_t* rows, int64_t num_rows, float* out) {
+  pool.run(num_rows, [&](int64_t index, int) {
+    const int64_t row = rows[index];
+    const uint8_t* block = weight.blocks + row / kBlockRows * weight.block_bytes();
+    for (int64_t group = 0; group < weight.num_groups(); ++group) {
+      expand_group(weight, block + group * weight.group_bytes(), static_cast<int>(row % kBlockRows),
+                   weight.unit[row], out + index * weight.columns + group * kGroup);
+    }
+  });
+}
 
 }  // namespace deepseek::ISA
