@@ -9,6 +9,7 @@ namespace deepseek::ISA {
 
 using Floats = __m512;   // 16 float32
 using Integers = __m512i;  // 16 int32, or 64 bytes
+constexpr int kRegisters = 32;  // Floats that fit at once
 
 inline Floats zeros() { return _mm512_setzero_ps(); }
 inline Floats splat(float x) { return _mm512_set1_ps(x); }
@@ -20,6 +21,11 @@ inline Floats load_half(const uint16_t* p) {
 inline Floats load_bfloat16(const uint16_t* p) {
   const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+// Of sixteen pairs of bfloat16, the one in the low half of each 32 bits, and the one in the high half.
+inline Floats low_bfloat16(Integers pairs) { return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)); }
+inline Floats high_bfloat16(Integers pairs) {
+  return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int32_t>(0xffff0000u))));
 }
 inline Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
 inline Floats subtract(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
