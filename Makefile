@@ -15,7 +15,7 @@ ASK := $(BIN)/deepseek-apps ask --backend local --model starter --seed 1 --usage
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup demo test check format lint types imports unit bench clean
+.PHONY: help setup demo test check native format lint types imports unit bench clean
 
 help: ## This list
 	@echo "make TARGET, where TARGET is one of"
@@ -62,6 +62,11 @@ imports: $(VENV)/.installed-dev
 unit: $(VENV)/.installed-dev
 	@echo "== pytest"
 	@$(BIN)/pytest --cov --cov-report=term:skip-covered
+
+native: ## Rebuild only the C++ kernels, after a change to one (needs cmake; set-up builds them too)
+	@cmake -S local_backend/kernels/cpu -B build/native -Wno-dev >/dev/null
+	@env -u MAKEFLAGS -u MAKELEVEL cmake --build build/native
+	@cmake --install build/native >/dev/null
 
 bench: ## How to run the benchmarks
 	@echo "Each benchmark prints the machine, the bar or ceiling, what it measured and the ratio:"

@@ -12,9 +12,11 @@ LocalBackendError
   │    ├─ NetworkUnavailableError  neither hub nor mirror answered
   │    ├─ DiskSpaceError         not enough room for the file
   │    └─ PullLockedError        another process is pulling the same model
+  ├─ PrefixCacheError            prefixes cannot be kept on disk
   ├─ RequestError                this request cannot be served (the caller's to fix)
   │    ├─ RequestTooLongError    prompt and max_tokens exceed the context
   │    └─ UnsupportedParameterError
+  ├─ NativeLibraryError          the library of CPU kernels is absent or unusable
   ├─ OutOfBlocksError            the KV cache cannot hold even this one request
   └─ EngineStoppedError          the engine has been closed, or its thread died
 """
@@ -30,8 +32,10 @@ __all__ = [
     "LocalBackendError",
     "ModelError",
     "ModelNotPulledError",
+    "NativeLibraryError",
     "NetworkUnavailableError",
     "OutOfBlocksError",
+    "PrefixCacheError",
     "PullError",
     "PullLockedError",
     "RequestError",
@@ -99,6 +103,10 @@ class PullLockedError(PullError):
     """Another process is pulling the same model."""
 
 
+class PrefixCacheError(LocalBackendError):
+    """The directory of cached prefixes cannot be used; the engine runs without."""
+
+
 class RequestError(LocalBackendError):
     """This request cannot be served; another one can."""
 
@@ -109,6 +117,10 @@ class RequestTooLongError(RequestError):
 
 class UnsupportedParameterError(RequestError):
     """A sampling parameter is out of range or not supported."""
+
+
+class NativeLibraryError(LocalBackendError):
+    """The native CPU kernels are not built, out of date, damaged, or of no use on this processor."""
 
 
 class OutOfBlocksError(LocalBackendError):

@@ -10,31 +10,45 @@ namespace deepseek {
   namespace isa {        \
   extern const KernelTable kTable; \
   }
+#if __has_include("simd_portable.h")
 DECLARE_ISA(portable)
+#endif
 #if defined(DEEPSEEK_X86)
+#if __has_include("simd_avx2.h")
 DECLARE_ISA(avx2)
+#endif
 DECLARE_ISA(avx512)
 #endif
 
 const char* const* isa_names() {
   static const char* const names[] = {
 #if defined(DEEPSEEK_X86)
-      "avx512", "avx2",
+      "avx512",
+#if __has_include("simd_avx2.h")
+      "avx2",
 #endif
-      "portable", nullptr};
+#endif
+#if __has_include("simd_portable.h")
+      "portable",
+#endif
+      nullptr};
   return names;
 }
 
 const KernelTable* find_kernels(const char* isa) {
+#if __has_include("simd_portable.h")
   if (!std::strcmp(isa, "portable")) return &portable::kTable;
+#endif
 #if defined(DEEPSEEK_X86)
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-  if (!std::strcmp(isa, "avx2")) return avx2 ? &avx2::kTable : nullptr;
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+#if __has_include("simd_avx2.h")
+  if (!std::strcmp(isa, "avx2")) return has_avx2 ? &avx2::kTable : nullptr;
+#endif
+  const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vnni");
-  if (!std::strcmp(isa, "avx512")) return avx512 ? &avx512::kTable : nullptr;
+  if (!std::strcmp(isa, "avx512")) return has_avx512 ? &avx512::kTable : nullptr;
 #endif
   return nullptr;
 }
@@ -50,6 +64,8 @@ struct Kernels {
   Kernels(const KernelTable* table, int num_threads) : table(table), pool(num_threads) {}
 };
 
+// Everything else in the library is hidden.
+#pragma GCC visibility push(default)
 extern "C" {
 
 constexpr int kAbiVersion = 1;
@@ -77,4 +93,14 @@ void deepseek_expand_rows(Kernels* kernels, const Matrix* weight, const int64_t*
   kernels->table->expand_rows(kernels->pool, *weight, rows, num_rows, out);
 }
 
+void deepseek_feed_forward(Kernels* kernels, const Mlp* mlp, const Norm* norm, float* hidden, int64_t num_tokens) {
+  kernels->table->feed_forward(kernels->pool, *mlp, *norm, hidden, num_tokens);
+}
+
+void deepseek_mixture(Kernels* kernels, const Mixture* layer, const Norm* norm, float* hidden, int64_t num_tokens,
+                      int64_t* counts) {
+  kernels->table->mixture(kernels->pool, *layer, *norm, hidden, num_tokens, counts);
+}
+
 }  // extern "C"
+#pragma GCC visibility pop
