@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "layer_parts.h"
 #include "matrix.h"
 #include "thread_pool.h"
 
@@ -14,6 +15,11 @@ struct KernelTable {
   void (*linear)(ThreadPool& pool, const Matrix& weight, const float* x, int64_t num_tokens, float* out);
   // out (num_rows, columns) = the rows named, float32.
   void (*expand_rows)(ThreadPool& pool, const Matrix& weight, const int64_t* rows, int64_t num_rows, float* out);
+  // hidden (num_tokens, hidden_size) += mlp(norm(hidden)).
+  void (*feed_forward)(ThreadPool& pool, const Mlp& mlp, const Norm& norm, float* hidden, int64_t num_tokens);
+  // hidden += mixture(norm(hidden)); counts (num_experts,) is added to, unless it is null.
+  void (*mixture)(ThreadPool& pool, const Mixture& layer, const Norm& norm, float* hidden, int64_t num_tokens,
+                  int64_t* counts);
 };
 
 // Null where this processor lacks the instructions.

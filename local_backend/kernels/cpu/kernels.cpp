@@ -1,4 +1,5 @@
 // Compiled once per instruction set, with ISA naming it.
+#include "feed_forward.h"
 #include "kernel_table.h"
 #include "linear.h"
 
@@ -6,9 +7,11 @@ namespace deepseek::ISA {
 
 extern const KernelTable kTable;
 const KernelTable kTable = {
-    ISA_NAME,
-    linear,
-    expand_rows,
+    .name = ISA_NAME,
+    .linear = linear,
+    .expand_rows = expand_rows,
+    .feed_forward = feed_forward,
+    .mixture = mixture,
 };
 
 }  // namespace deepseek::ISA

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 
 #include "matrix.h"
 #include "product_tile.h"
@@ -16,80 +17,64 @@ constexpr int64_t kStripBlocks = 4;            // blocks of a piece of work
 constexpr int64_t kTokensAtOnce = 12;          // rows that share the unpacked codes of a group
 constexpr int64_t kCachedBytes = 768 * 1024;   // activations that stay in the second-level cache
 
-// Writes 16 results, or fewer at the end of the matrix.
-inline void store_rows(float* out, Floats values, int64_t count) {
-  if (count >= kBlockRows) {
-    store(out, values);
-    return;
-  }
-  float all[kBlockRows];
-  store(all, values);
-  std::copy(all, all + count, out);
-}
-
-// Calls sink(block, token, values) with the 16 results of each block in [first, last) and each token.
-template <int kBits, bool kMinimum, int kBlocks, int kTokens, typename Sink>
+// out[token * stride + 16 * (block - first)] = the 16 results of each block in [first, last) and each token.
+template <int kBits, bool kMinimum, int kBlocks, int kTokens>
 inline void multiply_blocks(const Matrix& weight, int64_t first, int64_t last, const QuantizedGroup* const* tokens,
-                            const Sink& sink) {
-  Floats out[kBlocks][kTokens];
-  for (int64_t block = first; block + kBlocks <= last; block += kBlocks) {
+                            float* out, int64_t stride) {
+  Floats results[kBlocks][kTokens];
+  int64_t block = first;
+  for (; block + kBlocks <= last; block += kBlocks) {
     multiply_tile<kBits, kMinimum, kBlocks, kTokens>(weight.blocks + block * weight.block_bytes(),
-                                                     weight.block_bytes(), weight.num_groups(), tokens, out);
+                                                     weight.block_bytes(), weight.num_groups(), tokens, results);
     for (int inner = 0; inner < kBlocks; ++inner) {
       const Floats unit = load(weight.unit + (block + inner) * kBlockRows);
-      for (int token = 0; token < kTokens; ++token) sink(block + inner, token, multiply(out[inner][token], unit));
+      for (int token = 0; token < kTokens; ++token) {
+        store(out + token * stride + (block + inner - first) * kBlockRows, multiply(results[inner][token], unit));
+      }
     }
   }
   if constexpr (kBlocks > 1) {
-    const int64_t rest = first + (last - first) / kBlocks * kBlocks;
-    multiply_blocks<kBits, kMinimum, 1, kTokens>(weight, rest, last, tokens, sink);
+    multiply_blocks<kBits, kMinimum, 1, kTokens>(weight, block, last, tokens, out + (block - first) * kBlockRows,
+                                                 stride);
   }
 }
 
-// Any number of tokens, in tiles as large as registers allow.
-template <int kBits, bool kMinimum, typename Sink>
+// Any number of tokens, in tiles as large as registers allow; few tokens take several blocks at a time.
+template <int kBits, bool kMinimum>
 inline void multiply_tokens(const Matrix& weight, int64_t first, int64_t last, const QuantizedGroup* const* tokens,
-                            int64_t num_tokens, const Sink& sink) {
-  int64_t done = 0;
-  const auto shifted = [&](int64_t block, int token, Floats values) { sink(block, done + token, values); };
-#define DEEPSEEK_TOKENS(blocks, count)                                                              \
-  for (; num_tokens - done >= count; done += count) {                                               \
-    multiply_blocks<kBits, kMinimum, blocks, count>(weight, first, last, tokens + done, shifted);   \
-  }
-  if (num_tokens > 4) {
-    for (int64_t block = first; block < last; ++block) {
-      done = 0;
-      for (; num_tokens - done >= kTokensAtOnce; done += kTokensAtOnce) {
-        multiply_blocks<kBits, kMinimum, 1, kTokensAtOnce>(weight, block, block + 1, tokens + done, shifted);
-      }
-      for (; num_tokens - done >= 4; done += 4) {
-        multiply_blocks<kBits, kMinimum, 1, 4>(weight, block, block + 1, tokens + done, shifted);
-      }
-      for (; num_tokens - done >= 1; done += 1) {
-        multiply_blocks<kBits, kMinimum, 1, 1>(weight, block, block + 1, tokens + done, shifted);
-      }
+                            int64_t num_tokens, float* out, int64_t stride) {
+  const auto one = multiply_blocks<kBits, kMinimum, 4, 1>;
+  if (num_tokens == 1) return one(weight, first, last, tokens, out, stride);
+  if (num_tokens == 2) return multiply_blocks<kBits, kMinimum, 4, 2>(weight, first, last, tokens, out, stride);
+  if (num_tokens == 3) return multiply_blocks<kBits, kMinimum, 2, 3>(weight, first, last, tokens, out, stride);
+  if (num_tokens == 4) return multiply_blocks<kBits, kMinimum, 2, 4>(weight, first, last, tokens, out, stride);
+  for (int64_t block = first; block < last; ++block) {
+    float* column = out + (block - first) * kBlockRows;
+    int64_t done = 0;
+    for (; num_tokens - done >= kTokensAtOnce; done += kTokensAtOnce) {
+      multiply_blocks<kBits, kMinimum, 1, kTokensAtOnce>(weight, block, block + 1, tokens + done,
+                                                         column + done * stride, stride);
     }
-    return;
+    for (; num_tokens - done >= 4; done += 4) {
+      multiply_blocks<kBits, kMinimum, 1, 4>(weight, block, block + 1, tokens + done, column + done * stride, stride);
+    }
+    for (; done < num_tokens; ++done) {
+      multiply_blocks<kBits, kMinimum, 1, 1>(weight, block, block + 1, tokens + done, column + done * stride, stride);
+    }
   }
-  DEEPSEEK_TOKENS(2, 4)
-  DEEPSEEK_TOKENS(2, 3)
-  DEEPSEEK_TOKENS(4, 2)
-  DEEPSEEK_TOKENS(4, 1)
-#undef DEEPSEEK_TOKENS
 }
 
-// The same for a matrix whose form is known at run time only.
-template <typename Sink>
+// The same for a matrix whose form is known at run time only. Writes whole blocks, past the last row too.
 inline void multiply_any(const Matrix& weight, int64_t first, int64_t last, const QuantizedGroup* const* tokens,
-                         int64_t num_tokens, const Sink& sink) {
+                         int64_t num_tokens, float* out, int64_t stride) {
   if (weight.bits == 4 && weight.has_minimum) {
-    multiply_tokens<4, true>(weight, first, last, tokens, num_tokens, sink);
+    multiply_tokens<4, true>(weight, first, last, tokens, num_tokens, out, stride);
   } else if (weight.bits == 4) {
-    multiply_tokens<4, false>(weight, first, last, tokens, num_tokens, sink);
+    multiply_tokens<4, false>(weight, first, last, tokens, num_tokens, out, stride);
   } else if (weight.has_minimum) {
-    multiply_tokens<8, true>(weight, first, last, tokens, num_tokens, sink);
+    multiply_tokens<8, true>(weight, first, last, tokens, num_tokens, out, stride);
   } else {
-    multiply_tokens<8, false>(weight, first, last, tokens, num_tokens, sink);
+    multiply_tokens<8, false>(weight, first, last, tokens, num_tokens, out, stride);
   }
 }
 
@@ -111,15 +96,24 @@ inline void multiply_rows(ThreadPool& pool, const Matrix& weight, const Quantize
   const Pieces pieces(weight, num_tokens);
   std::unique_ptr<const QuantizedGroup*[]> tokens(new const QuantizedGroup*[num_tokens]);
   for (int64_t token = 0; token < num_tokens; ++token) tokens[token] = x.row(token);
+  const int64_t whole = weight.rows / kBlockRows;  // blocks without rows that fill up
   pool.run(pieces.count(), [&](int64_t piece, int) {
-    const int64_t strip = piece % pieces.num_strips, start = piece / pieces.num_strips * pieces.tokens_per_run;
-    const int64_t first = strip * kStripBlocks, last = std::min(first + kStripBlocks, weight.num_blocks());
+    const int64_t start = piece / pieces.num_strips * pieces.tokens_per_run;
     const int64_t count = std::min(pieces.tokens_per_run, num_tokens - start);
-    multiply_any(weight, first, last, tokens.get() + start, count,
-                 [&](int64_t block, int64_t token, Floats values) {
-                   store_rows(out + (start + token) * weight.rows + block * kBlockRows, values,
-                              weight.rows - block * kBlockRows);
-                 });
+    const int64_t first = piece % pieces.num_strips * kStripBlocks;
+    const int64_t last = std::min(first + kStripBlocks, whole);
+    float* rows = out + start * weight.rows;
+    if (first < last) {
+      multiply_any(weight, first, last, tokens.get() + start, count, rows + first * kBlockRows, weight.rows);
+    }
+    if (weight.num_blocks() > whole && first + kStripBlocks > whole) {
+      std::unique_ptr<float[]> padded(new float[count * kBlockRows]);
+      multiply_any(weight, whole, whole + 1, tokens.get() + start, count, padded.get(), kBlockRows);
+      for (int64_t token = 0; token < count; ++token) {
+        std::copy_n(padded.get() + token * kBlockRows, weight.rows % kBlockRows,
+                    rows + token * weight.rows + whole * kBlockRows);
+      }
+    }
   });
 }
 

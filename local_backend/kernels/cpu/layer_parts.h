@@ -1,0 +1,41 @@
+// The parts of a layer, as Python describes them once when a model is put together (native_layers.py).
+#pragma once
+
+#include <cstdint>
+
+#include "matrix.h"
+
+namespace deepseek {
+
+// down(silu(gate(x)) * up(x))
+struct Mlp {
+  Matrix gate, up, down;
+};
+
+struct Router {
+  const float* weight;  // (num_experts, hidden_size)
+  const float* bias;    // (num_experts,) added for ranking only, or null
+  int32_t num_experts;
+  int32_t per_token;
+  int32_t num_groups;
+  int32_t kept_groups;  // 0: groups do not matter
+  int32_t ranked_by;    // how many of a group's best say how good it is, 1 or 2
+  int32_t sigmoid;      // else softmax
+  int32_t normalise;    // divide weights by their sum
+  float hidden;         // what experts of other groups rank as
+  float scale;          // factor on the weights
+};
+
+struct Mixture {
+  Router router;
+  const Mlp* experts;  // (num_experts,)
+  const Mlp* shared;   // for every token, or null
+};
+
+// Root-mean-square norm.
+struct Norm {
+  const float* weight;  // (hidden_size,)
+  float epsilon;
+};
+
+}  // namespace deepseek
