@@ -20,11 +20,13 @@ struct KernelTable {
   // hidden += mixture(norm(hidden)); counts (num_experts,) is added to, unless it is null.
   void (*mixture)(ThreadPool& pool, const Mixture& layer, const Norm& norm, float* hidden, int64_t num_tokens,
                   int64_t* counts);
+  // hidden += attention(norm(hidden)); keys and values of the batch go into the layer's cache.
+  void (*gqa_layer)(ThreadPool& pool, const GqaLayer& layer, const Batch& batch, float* hidden);
 };
 
 // Null where this processor lacks the instructions.
 const KernelTable* find_kernels(const char* isa);
-// Best first, null-terminated.
-const char* const* isa_names();
+// The n-th best instruction set this library has kernels for, null past the last.
+const char* isa_name(int n);
 
 }  // namespace deepseek

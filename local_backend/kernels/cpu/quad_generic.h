@@ -15,6 +15,7 @@ typedef float FloatQuad __attribute__((vector_size(16)));
 typedef int32_t IntegerQuad __attribute__((vector_size(16)));
 typedef uint32_t UnsignedQuad __attribute__((vector_size(16)));
 typedef int16_t WordEight __attribute__((vector_size(16)));
+constexpr int kQuadRegisters = 16;
 
 namespace quad {
 
@@ -48,6 +49,8 @@ inline FloatQuad load_half(const uint16_t* p) {
   return bits<FloatQuad>(bits<IntegerQuad>(scaled) | sign | not_finite);
 }
 inline FloatQuad load_bfloat16(const uint16_t* p) { return bits<FloatQuad>(widen_4_words(p) << 16); }
+inline FloatQuad low_bfloat16(IntegerQuad pairs) { return bits<FloatQuad>(pairs << 16); }
+inline FloatQuad high_bfloat16(IntegerQuad pairs) { return bits<FloatQuad>((pairs >> 16) << 16); }
 inline FloatQuad add(FloatQuad a, FloatQuad b) { return a + b; }
 inline FloatQuad subtract(FloatQuad a, FloatQuad b) { return a - b; }
 inline FloatQuad multiply(FloatQuad a, FloatQuad b) { return a * b; }

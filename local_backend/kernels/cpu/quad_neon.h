@@ -10,6 +10,7 @@ namespace deepseek::ISA {
 
 using FloatQuad = float32x4_t;
 using IntegerQuad = int32x4_t;
+constexpr int kQuadRegisters = 32;
 
 namespace quad {
 
@@ -19,6 +20,10 @@ inline FloatQuad load(const float* p) { return vld1q_f32(p); }
 inline void store(float* p, FloatQuad x) { vst1q_f32(p, x); }
 inline FloatQuad load_half(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 inline FloatQuad load_bfloat16(const uint16_t* p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
+inline FloatQuad low_bfloat16(IntegerQuad pairs) { return vreinterpretq_f32_s32(vshlq_n_s32(pairs, 16)); }
+inline FloatQuad high_bfloat16(IntegerQuad pairs) {
+  return vreinterpretq_f32_s32(vandq_s32(pairs, vdupq_n_s32(static_cast<int32_t>(0xffff0000u))));
+}
 inline FloatQuad add(FloatQuad a, FloatQuad b) { return vaddq_f32(a, b); }
 inline FloatQuad subtract(FloatQuad a, FloatQuad b) { return vsubq_f32(a, b); }
 inline FloatQuad multiply(FloatQuad a, FloatQuad b) { return vmulq_f32(a, b); }

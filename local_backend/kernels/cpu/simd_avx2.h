@@ -15,6 +15,7 @@ struct Floats {
 struct Integers {
   __m256i low, high;
 };
+constexpr int kRegisters = 8;  // Floats that fit at once
 
 inline Floats zeros() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 inline Floats splat(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
@@ -32,6 +33,16 @@ inline __m256 widen_8_bfloat16(__m128i x) {
 }
 inline Floats load_bfloat16(const uint16_t* p) {
   return {widen_8_bfloat16(load_8_halves(p)), widen_8_bfloat16(load_8_halves(p + 8))};
+}
+// Of sixteen pairs of bfloat16, the one in the low half of each 32 bits, and the one in the high half.
+inline Floats low_bfloat16(Integers pairs) {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(pairs.low, 16)),
+          _mm256_castsi256_ps(_mm256_slli_epi32(pairs.high, 16))};
+}
+inline Floats high_bfloat16(Integers pairs) {
+  const __m256i mask = _mm256_set1_epi32(static_cast<int32_t>(0xffff0000u));
+  return {_mm256_castsi256_ps(_mm256_and_si256(pairs.low, mask)),
+          _mm256_castsi256_ps(_mm256_and_si256(pairs.high, mask))};
 }
 inline Floats add(Floats a, Floats b) { return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)}; }
 inline Floats subtract(Floats a, Floats b) { return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)}; }

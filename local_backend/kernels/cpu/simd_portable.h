@@ -17,6 +17,7 @@ struct Quarters {
 };
 using Floats = Quarters<FloatQuad>;
 using Integers = Quarters<IntegerQuad>;  // 16 int32, or 64 bytes
+constexpr int kRegisters = kQuadRegisters / 4;  // Floats that fit at once
 
 // f of every quarter, without a loop that a compiler may leave as one.
 template <typename F, typename Q>
@@ -51,6 +52,9 @@ inline Floats load_half(const uint16_t* p) {
 inline Floats load_bfloat16(const uint16_t* p) {
   return {quad::load_bfloat16(p), quad::load_bfloat16(p + 4), quad::load_bfloat16(p + 8), quad::load_bfloat16(p + 12)};
 }
+// Of sixteen pairs of bfloat16, the one in the low half of each 32 bits, and the one in the high half.
+inline Floats low_bfloat16(const Integers& pairs) { return DEEPSEEK_EACH(low_bfloat16, pairs); }
+inline Floats high_bfloat16(const Integers& pairs) { return DEEPSEEK_EACH(high_bfloat16, pairs); }
 inline Floats add(const Floats& a, const Floats& b) { return DEEPSEEK_EACH(add, a, b); }
 inline Floats subtract(const Floats& a, const Floats& b) { return DEEPSEEK_EACH(subtract, a, b); }
 inline Floats multiply(const Floats& a, const Floats& b) { return DEEPSEEK_EACH(multiply, a, b); }

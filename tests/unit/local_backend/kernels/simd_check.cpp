@@ -129,6 +129,11 @@ void check_halves() {
   for (uint16_t& half : halves) half = static_cast<uint16_t>(uniform(0, 65535));
   expect("load_half", load_half(halves), [&](int i) { return half_value(halves[i]); });
   expect("load_bfloat16", load_bfloat16(halves), [&](int i) { return from_bits(uint32_t(halves[i]) << 16); });
+  uint32_t pairs[16];
+  for (uint32_t& pair : pairs) pair = static_cast<uint32_t>(uniform(0, UINT32_MAX));
+  const Integers x = load_bytes(pairs);
+  expect("low_bfloat16", low_bfloat16(x), [&](int i) { return from_bits(pairs[i] << 16); });
+  expect("high_bfloat16", high_bfloat16(x), [&](int i) { return from_bits(pairs[i] & 0xffff0000u); });
 }
 
 void check_conversions() {
