@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from local_backend.errors import ConfigError
 
-__all__ = ["check_choice", "check_positive"]
+__all__ = ["check_choice", "check_not_negative", "check_positive"]
 
 
 def check_positive(config: object, names: Iterable[str]) -> None:
@@ -15,6 +15,13 @@ def check_positive(config: object, names: Iterable[str]) -> None:
         value = getattr(config, name)
         if value < 1:
             raise ConfigError(f"{name}={value} must be at least 1", help_message=f"Pass a larger {name}.")
+
+
+def check_not_negative(config: object, name: str) -> None:
+    """Raise ConfigError when an attribute is below 0; None is not set."""
+    value = getattr(config, name)
+    if value is not None and value < 0:
+        raise ConfigError(f"{name}={value} must not be negative", help_message="Pass 0 for none.")
 
 
 def check_choice(config: object, name: str, choices: tuple[str, ...]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from local_backend.checks import check_choice, check_positive
+from local_backend.checks import check_choice, check_not_negative, check_positive
 from local_backend.errors import ConfigError
 
 __all__ = ["CacheDtype", "DeviceChoice", "EngineConfig", "KernelChoice", "Quantization"]
@@ -40,6 +40,8 @@ class EngineConfig:
             tensors keep their own precision.
         cache_dtype: How keys and values, or latents, are kept. "auto" is the kernels' own type; "int8" and
             "int6" rotate and round latents (docs/latent-cache.md) and need latent attention.
+        prefix_cache_bytes: Disk for prefixes of long prompts, kept between processes and over all models
+            (docs/prefix-cache.md); 0 is none, None is 4 GiB or a tenth of the free disk, the lesser.
         num_threads: Torch threads; None leaves torch's default.
 
     Raises:
@@ -55,12 +57,14 @@ class EngineConfig:
     kernels: KernelChoice = "auto"
     quantization: Quantization = "auto"
     cache_dtype: CacheDtype = "auto"
+    prefix_cache_bytes: int | None = None
     num_threads: int | None = None
 
     def __post_init__(self) -> None:
         positive = ["max_kv_bytes", "max_num_seqs", "block_size"]
         optional = ("max_num_batched_tokens", "max_model_len", "num_threads")
         check_positive(self, (*positive, *(name for name in optional if getattr(self, name) is not None)))
+        check_not_negative(self, "prefix_cache_bytes")
         for name, choices in _CHOICES.items():
             check_choice(self, name, get_args(choices))
         if self.max_num_batched_tokens is not None and self.max_num_batched_tokens < self.max_num_seqs:

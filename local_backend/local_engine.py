@@ -226,7 +226,8 @@ def _start_engine(
     from local_backend.kernels.dispatch import select_device, select_kernels  # noqa: PLC0415
     from local_backend.load_planner import plan_load  # noqa: PLC0415
     from local_backend.models.decoder import Decoder  # noqa: PLC0415
-    from local_backend.store.packed import load_or_pack  # noqa: PLC0415
+    from local_backend.store.disk_tier import open_disk_tier  # noqa: PLC0415
+    from local_backend.store.packed import load_or_pack, packed_name  # noqa: PLC0415
 
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
@@ -237,4 +238,9 @@ def _start_engine(
     if notice is not None and plan.worth_saying:
         notice(f"{path.name}: {plan.describe()}")
     packed = load_or_pack(path, digest, kernels, plan.quantization, progress)
-    return EngineWorker(Engine(Decoder.build(packed, kernels), config))
+    engine = Engine(Decoder.build(packed, kernels), config)
+    weights_name = packed_name(digest, plan.quantization, kernels.layout)
+    tier = open_disk_tier(engine.pool, weights_name, config.prefix_cache_bytes)
+    if tier is not None:
+        engine.keep_prefixes(tier)
+    return EngineWorker(engine)

@@ -82,6 +82,8 @@ class Sequence:
         block_table: Block ids in order; block i holds positions [i * block_size, (i + 1) * block_size).
         num_computed_tokens: Positions whose keys and values are in the cache.
         num_cached_tokens: Of the prompt, found in the prefix cache at first admission.
+        num_wanted_segments: Segments of its prefix that the slower tier has been asked for.
+        num_offered_segments: Segments of its prefix that the slower tier has been offered.
     """
 
     seq_id: int
@@ -95,6 +97,8 @@ class Sequence:
     block_hashes: list[bytes] = field(default_factory=list)
     num_computed_tokens: int = 0
     num_cached_tokens: int | None = None
+    num_wanted_segments: int = 0
+    num_offered_segments: int = 0
     finish_reason: FinishReason | None = None
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from local_backend.errors import OutOfBlocksError
 from local_backend.sequence import Sequence
 
-__all__ = ["Block", "BlockManager", "chain_hash"]
+__all__ = ["Block", "BlockManager", "CachedPrefix", "chain_hash"]
 
 
 def chain_hash(previous: bytes, token_ids: list[int], salt: str = "") -> bytes:
@@ -36,6 +36,21 @@ class Block:
 
     ref_count: int = 0
     block_hash: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CachedPrefix:
+    """What of a sequence's tokens is in memory.
+
+    Attributes:
+        num_blocks: Its leading blocks that are.
+        num_evictable: How many of them no sequence uses.
+        last_block: Id of the last; -1 without any.
+    """
+
+    num_blocks: int
+    num_evictable: int
+    last_block: int
 
 
 @dataclass(slots=True)
@@ -80,12 +95,7 @@ class BlockManager:
         Returns:
             Number of positions found, a multiple of the block size.
         """
-        last_full = (len(seq.token_ids) - 1) // self.block_size
-        for index in range(last_full):
-            block_hash = self._hash_of(seq, index)
-            block_id = self._by_hash.get(block_hash)
-            if block_id is None:
-                break
+        for block_id in self._find(seq, self.reusable_blocks(seq)):
             self._acquire(block_id)
             seq.block_table.append(block_id)
         seq.num_computed_tokens = len(seq.block_table) * self.block_size
@@ -103,23 +113,53 @@ class BlockManager:
                 f"{missing} KV blocks needed, {self.num_available} of {self.num_blocks} available",
                 help_message="Raise EngineConfig.max_kv_bytes, or send fewer or shorter requests at once.",
             )
-        for _ in range(missing):
-            after = seq.block_table[-1] + 1 if seq.block_table else -1
-            seq.block_table.append(self._take(after))
+        seq.block_table += self.take(missing, after=seq.block_table[-1] if seq.block_table else -1)
 
     def commit(self, seq: Sequence, num_tokens: int) -> None:
         """Count num_tokens more positions as computed; publish the blocks they fill for others to reuse."""
         first_open = seq.num_computed_tokens // self.block_size
         seq.num_computed_tokens += num_tokens
-        for index in range(first_open, seq.num_computed_tokens // self.block_size):
-            block_id, block_hash = seq.block_table[index], self._hash_of(seq, index)
+        self.publish(
+            seq, first_open, seq.block_table[first_open : seq.num_computed_tokens // self.block_size]
+        )
+
+    def publish(self, seq: Sequence, first: int, block_ids: list[int]) -> None:
+        """Let others find full blocks, the first of which holds the sequence's block number `first`."""
+        for index, block_id in enumerate(block_ids, first):
+            block_hash = self.hash_of(seq, index)
             if block_hash not in self._by_hash:
                 self._blocks[block_id].block_hash = block_hash
                 self._by_hash[block_hash] = block_id
 
+    def reusable_blocks(self, seq: Sequence) -> int:
+        """Return how many leading blocks of a sequence may be found: one token is left to compute."""
+        return (len(seq.token_ids) - 1) // self.block_size
+
+    def refresh_prefix(self, seq: Sequence, limit: int) -> CachedPrefix:
+        """Look for a sequence's first `limit` blocks; those found are evicted after all others."""
+        found = self._find(seq, limit)
+        evictable = [block_id for block_id in found if block_id in self._cached]
+        for block_id in reversed(evictable):
+            self._cached.move_to_end(block_id)
+        return CachedPrefix(len(found), len(evictable), found[-1] if found else -1)
+
+    def take(self, count: int, *, after: int) -> list[int]:
+        """Hand out that many available blocks, those that follow the block `after` where that can be."""
+        taken: list[int] = []
+        for _ in range(count):
+            after = self._take(after + 1)
+            taken.append(after)
+        return taken
+
     def release(self, seq: Sequence) -> None:
         """Take all blocks back; full ones stay findable until evicted. The last blocks are evicted first."""
-        for block_id in reversed(seq.block_table):
+        self.give_back(seq.block_table)
+        seq.block_table.clear()
+        seq.num_computed_tokens = 0
+
+    def give_back(self, block_ids: list[int]) -> None:
+        """Take back what one user holds; the last of these blocks are evicted first."""
+        for block_id in reversed(block_ids):
             block = self._blocks[block_id]
             block.ref_count -= 1
             if block.ref_count:
@@ -128,8 +168,6 @@ class BlockManager:
                 self._put_free(block_id)
             else:
                 self._cached[block_id] = None
-        seq.block_table.clear()
-        seq.num_computed_tokens = 0
 
     def check_integrity(self) -> None:
         """Assert the three states partition the pool and every hash leads to its block."""
@@ -143,13 +181,24 @@ class BlockManager:
         assert all(self._blocks[i].block_hash == h for h, i in self._by_hash.items()), "stale hash"
         assert all(self._blocks[i].block_hash is not None for i in cached), "cached block without hash"
 
-    def _hash_of(self, seq: Sequence, index: int) -> bytes:
+    def hash_of(self, seq: Sequence, index: int) -> bytes:
+        """Return the chain hash of a sequence's block; its tokens must be there."""
         while len(seq.block_hashes) <= index:
             start = len(seq.block_hashes) * self.block_size
             tokens = seq.token_ids[start : start + self.block_size]
             previous = seq.block_hashes[-1] if seq.block_hashes else b""
             seq.block_hashes.append(chain_hash(previous, tokens, seq.cache_salt))
         return seq.block_hashes[index]
+
+    def _find(self, seq: Sequence, limit: int) -> list[int]:
+        """Blocks that hold the sequence's leading tokens, up to the first that is missing."""
+        found: list[int] = []
+        for index in range(limit):
+            block_id = self._by_hash.get(self.hash_of(seq, index))
+            if block_id is None:
+                break
+            found.append(block_id)
+        return found
 
     def _acquire(self, block_id: int) -> None:
         self._blocks[block_id].ref_count += 1

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from local_backend.architecture import ModelConfig
+from local_backend.cache.block_bytes import BlockBytes
 from local_backend.cache.sizing import bytes_per_token, fit_context, kept_dtype, latent_codec
 from local_backend.config import EngineConfig
 from local_backend.kernels.latent_codec import LatentCodec
@@ -78,6 +79,16 @@ class LatentPool:
     def num_blocks(self) -> int:
         """Blocks in the pool."""
         return self.rows[0].shape[0] // self.block_size
+
+    @property
+    def layout(self) -> str:
+        """Names what a block's bytes mean; whoever changes that changes the name."""
+        kept = f"{self.rows[0].dtype}".replace("torch.", "")
+        return f"latents-{kept}" if self.codec is None else f"rotated-latents-int{self.codec.bits}"
+
+    def block_bytes(self) -> BlockBytes:
+        """View the blocks as bytes, to keep them elsewhere."""
+        return BlockBytes.of(self.rows, self.num_blocks)
 
     def write(self, layer: int, slots: tuple[int, int] | Tensor, kv_latent: Tensor, k_pe: Tensor) -> None:
         """Keep n positions.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from local_backend.architecture import ModelConfig
+from local_backend.cache.block_bytes import BlockBytes
 from local_backend.cache.latent_pool import LatentPool
 from local_backend.cache.sizing import bytes_per_token, fit_context, kept_dtype
 from local_backend.config import EngineConfig
@@ -70,6 +71,15 @@ class KVPool:
     def num_blocks(self) -> int:
         """Blocks in the pool."""
         return self.keys[0].shape[0] // self.block_size
+
+    @property
+    def layout(self) -> str:
+        """Names what a block's bytes mean; whoever changes that changes the name."""
+        return f"keys-values-{self.keys[0].dtype}".replace("torch.", "")
+
+    def block_bytes(self) -> BlockBytes:
+        """View the blocks as bytes, to keep them elsewhere."""
+        return BlockBytes.of([*self.keys, *self.values], self.num_blocks)
 
     def write(self, layer: int, slots: tuple[int, int] | Tensor, key: Tensor, value: Tensor) -> None:
         """Keep keys and values, each (n, num_key_value_heads, head_dim) of any float type.

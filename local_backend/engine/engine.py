@@ -10,6 +10,8 @@ from torch import Tensor
 from local_backend.architecture import ModelConfig
 from local_backend.cache.block_manager import BlockManager
 from local_backend.cache.pool import allocate_pool
+from local_backend.cache.prefix_tier import PrefixTier
+from local_backend.cache.tiered_prefixes import TieredPrefixes
 from local_backend.config import EngineConfig
 from local_backend.engine.gate_statistics import GateStatistics
 from local_backend.engine.model_runner import ModelRunner
@@ -48,6 +50,15 @@ class Engine:
     def max_model_len(self) -> int:
         """Context in tokens."""
         return self.pool.max_model_len
+
+    def keep_prefixes(self, tier: PrefixTier) -> None:
+        """Give the prefix cache a slower tier, before the first step; it is closed with the engine."""
+        self.scheduler.prefixes = TieredPrefixes(self.blocks, tier)
+
+    def close(self) -> None:
+        """Let the prefix cache finish what it writes; idempotent."""
+        if self.scheduler.prefixes is not None:
+            self.scheduler.prefixes.tier.close()
 
     def gate_statistics(self) -> GateStatistics | None:
         """Return how evenly the experts have been used so far; None for a model without experts."""

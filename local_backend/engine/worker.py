@@ -129,6 +129,7 @@ class EngineWorker:
             self._live.update({generation.seq.seq_id: generation for generation in self._arrived})
         for generation in self._live.values():
             generation.queue.put(self._stopped())
+        self._engine.close()
 
     def _interrupted(self) -> bool:
         """Whether a pass should be dropped: closing, or everything it computes has been cancelled."""

@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from local_backend.cache.block_manager import BlockManager
+from local_backend.cache.tiered_prefixes import TieredPrefixes
 from local_backend.errors import OutOfBlocksError
 from local_backend.scheduler.batch import ScheduledBatch, ScheduledSequence
 from local_backend.sequence import FinishReason, Sequence, SequenceStatus
@@ -25,6 +26,7 @@ class Scheduler:
         blocks: Owner of the KV blocks.
         max_num_seqs: Sequences in one batch.
         max_num_batched_tokens: Tokens in one batch.
+        prefixes: Brings prefixes back that are no longer, or not yet, in memory.
     """
 
     blocks: BlockManager
@@ -33,6 +35,7 @@ class Scheduler:
     waiting: deque[Sequence] = field(default_factory=deque)
     running: list[Sequence] = field(default_factory=list)
     num_preemptions: int = 0
+    prefixes: TieredPrefixes | None = None
 
     @property
     def idle(self) -> bool:
@@ -76,6 +79,8 @@ class Scheduler:
         for item in batch.items:
             if item.seq.status is SequenceStatus.RUNNING:
                 self.blocks.commit(item.seq, item.num_scheduled_tokens)
+                if self.prefixes is not None:
+                    self.prefixes.keep(item.seq)
 
     def finish(self, seq: Sequence, reason: FinishReason) -> None:
         """End a sequence, wherever it is, and free its blocks at once; idempotent."""
@@ -97,6 +102,8 @@ class Scheduler:
         wanted = self.blocks.blocks_needed(len(seq) + 1) + len(self.running)
         if was_preempted and not alone and self.blocks.num_available < wanted:
             return None
+        if self.prefixes is not None and self.prefixes.bring(seq):
+            return None  # the next piece comes before the next step
         found = self.blocks.attach_prefix(seq)
         count = min(seq.num_uncomputed_tokens, budget)
         try:
@@ -131,6 +138,7 @@ class Scheduler:
     def _preempt(self, seq: Sequence) -> None:
         self.running.remove(seq)
         self.blocks.release(seq)
+        seq.num_wanted_segments = 0
         seq.status = SequenceStatus.WAITING
         self.waiting.appendleft(seq)
         self.num_preemptions += 1

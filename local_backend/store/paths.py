@@ -3,6 +3,7 @@
 <cache_dir>/models/<id>/<file>         a pulled model, `<file>.part` while it is being pulled
 <cache_dir>/models/<id>.lock           held by the process that pulls or removes it
 <cache_dir>/packed/<sha256>-…/         weights repacked for the engine, keyed by their source
+<cache_dir>/prefixes/<model key>/       computed prefixes of prompts (prefix_files.py)
 <cache_dir>/hashes/<key>.json          SHA-256 of files and folders outside the store
 """
 
@@ -13,7 +14,15 @@ from pathlib import Path
 
 import platformdirs
 
-__all__ = ["CACHE_DIR_VARIABLE", "cache_dir", "hashes_dir", "lock_path", "models_dir", "packed_dir"]
+__all__ = [
+    "CACHE_DIR_VARIABLE",
+    "cache_dir",
+    "hashes_dir",
+    "lock_path",
+    "models_dir",
+    "packed_dir",
+    "prefixes_dir",
+]
 
 CACHE_DIR_VARIABLE = "DEEPSEEK_APPS_CACHE_DIR"
 
@@ -37,6 +46,11 @@ def models_dir() -> Path:
 def packed_dir() -> Path:
     """Return the directory of repacked weights; entries are named `<sha256 of the source>-…`."""
     return cache_dir() / "packed"
+
+
+def prefixes_dir() -> Path:
+    """Return the directory of cached prefixes, one sub-directory per model and way of keeping its cache."""
+    return cache_dir() / "prefixes"
 
 
 def hashes_dir() -> Path:
