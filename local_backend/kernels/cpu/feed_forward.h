@@ -5,14 +5,15 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "activation.h"
+#include "elementwise.h"
 #include "layer_parts.h"
 #include "linear.h"
+#include "projections.h"
 #include "quantized_rows.h"
 #include "router.h"
 #include "simd.h"
@@ -26,25 +27,6 @@ struct MlpJob {
   std::vector<int32_t> tokens;
   std::vector<float> weights;  // of the block's result in a token's sum
 };
-
-inline void normalize_row(const float* x, const Norm& norm, int64_t width, float* out) {
-  const float factor = 1.0f / std::sqrt(dot_product(x, x, width) / static_cast<float>(width) + norm.epsilon);
-  int64_t column = 0;
-  for (; column + 16 <= width; column += 16) {
-    store(out + column, multiply(multiply(load(x + column), splat(factor)), load(norm.weight + column)));
-  }
-  for (; column < width; ++column) out[column] = x[column] * factor * norm.weight[column];
-}
-
-inline void normalize_rows(ThreadPool& pool, const float* x, int64_t num_rows, const Norm& norm, int64_t width,
-                           float* out) {
-  constexpr int64_t kRowsPerPiece = 8;
-  pool.run((num_rows + kRowsPerPiece - 1) / kRowsPerPiece, [&](int64_t piece, int) {
-    for (int64_t row = piece * kRowsPerPiece; row < std::min(num_rows, (piece + 1) * kRowsPerPiece); ++row) {
-      normalize_row(x + row * width, norm, width, out + row * width);
-    }
-  });
-}
 
 // Runs jobs over rounded rows and adds what comes out to their tokens' rows of out.
 class FeedForward {
@@ -126,12 +108,6 @@ class FeedForward {
     }
   }
 
-  static void add_rows(float* out, const float* values, int64_t count) {
-    int64_t row = 0;
-    for (; row + 16 <= count; row += 16) store(out + row, add(load(out + row), load(values + row)));
-    for (; row < count; ++row) out[row] += values[row];
-  }
-
   ThreadPool& pool_;
   const std::vector<MlpJob>& jobs_;
   const QuantizedRows& x_;
@@ -151,9 +127,9 @@ inline MlpJob for_all_tokens(const Mlp* mlp, int64_t num_tokens) {
 // hidden (num_tokens, hidden_size) += mlp(norm(hidden)).
 inline void feed_forward(ThreadPool& pool, const Mlp& mlp, const Norm& norm, float* hidden, int64_t num_tokens) {
   const int64_t width = mlp.gate.columns;
-  std::unique_ptr<float[]> normed(new float[num_tokens * width]);
-  normalize_rows(pool, hidden, num_tokens, norm, width, normed.get());
-  const QuantizedRows x = quantize_rows(pool, normed.get(), num_tokens, width);
+  Buffer normed(num_tokens, width);
+  rms_norm(pool, hidden, num_tokens, width, norm.weight, norm.epsilon, normed.data());
+  const QuantizedRows x = quantize_rows(pool, normed.data(), num_tokens, width);
   const std::vector<MlpJob> jobs{for_all_tokens(&mlp, num_tokens)};
   FeedForward(pool, jobs, x).run(hidden);
 }
@@ -162,10 +138,10 @@ inline void feed_forward(ThreadPool& pool, const Mlp& mlp, const Norm& norm, flo
 inline void mixture(ThreadPool& pool, const Mixture& layer, const Norm& norm, float* hidden, int64_t num_tokens,
                     int64_t* counts) {
   const int64_t width = layer.experts[0].gate.columns;
-  std::unique_ptr<float[]> normed(new float[num_tokens * width]);
-  normalize_rows(pool, hidden, num_tokens, norm, width, normed.get());
-  const Choice choice = route(pool, layer.router, normed.get(), num_tokens, width);
-  const QuantizedRows x = quantize_rows(pool, normed.get(), num_tokens, width);
+  Buffer normed(num_tokens, width);
+  rms_norm(pool, hidden, num_tokens, width, norm.weight, norm.epsilon, normed.data());
+  const Choice choice = route(pool, layer.router, normed.data(), num_tokens, width);
+  const QuantizedRows x = quantize_rows(pool, normed.data(), num_tokens, width);
   std::vector<MlpJob> by_expert(layer.router.num_experts);
   for (int64_t place = 0; place < num_tokens * layer.router.per_token; ++place) {
     MlpJob& job = by_expert[choice.experts[place]];

@@ -1,5 +1,6 @@
 // Compiled once per instruction set, with ISA naming it.
 #include "feed_forward.h"
+#include "gqa_layer.h"
 #include "kernel_table.h"
 #include "linear.h"
 
@@ -12,6 +13,7 @@ const KernelTable kTable = {
     .expand_rows = expand_rows,
     .feed_forward = feed_forward,
     .mixture = mixture,
+    .gqa_layer = gqa_layer,
 };
 
 }  // namespace deepseek::ISA

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "gqa_cache.h"
 #include "matrix.h"
 
 namespace deepseek {
@@ -36,6 +37,39 @@ struct Mixture {
 struct Norm {
   const float* weight;  // (hidden_size,)
   float epsilon;
+};
+
+// Projections of one input, stored as one to three matrices one below the other.
+struct Projections {
+  int64_t count;
+  Matrix matrices[3];
+  const float* bias;  // of all rows, or null
+
+  int64_t rows() const {
+    int64_t total = 0;
+    for (int64_t index = 0; index < count; ++index) total += matrices[index].rows;
+    return total;
+  }
+};
+
+// The tokens of one pass.
+struct Batch {
+  const float* turns;     // (num_tokens, rotary_dim / 2) pairs of cosine and sine
+  const int64_t* slots;   // (num_tokens,) where keys and values go
+  const AttentionSegment* segments;
+  int64_t num_segments;
+  int64_t num_tokens;
+};
+
+// Grouped-query attention.
+struct GqaLayer {
+  Norm norm;
+  Projections qkv;
+  Projections output;
+  KeyValueCache cache;
+  int64_t num_heads;
+  int64_t num_pairs;  // of each head that are turned
+  float scale;
 };
 
 }  // namespace deepseek

@@ -91,8 +91,9 @@ struct Pieces {
   int64_t count() const { return num_strips * num_runs; }
 };
 
+// Rows of out lie stride floats apart.
 inline void multiply_rows(ThreadPool& pool, const Matrix& weight, const QuantizedRows& x, int64_t num_tokens,
-                          float* out) {
+                          float* out, int64_t stride) {
   const Pieces pieces(weight, num_tokens);
   std::unique_ptr<const QuantizedGroup*[]> tokens(new const QuantizedGroup*[num_tokens]);
   for (int64_t token = 0; token < num_tokens; ++token) tokens[token] = x.row(token);
@@ -102,23 +103,24 @@ inline void multiply_rows(ThreadPool& pool, const Matrix& weight, const Quantize
     const int64_t count = std::min(pieces.tokens_per_run, num_tokens - start);
     const int64_t first = piece % pieces.num_strips * kStripBlocks;
     const int64_t last = std::min(first + kStripBlocks, whole);
-    float* rows = out + start * weight.rows;
+    float* rows = out + start * stride;
     if (first < last) {
-      multiply_any(weight, first, last, tokens.get() + start, count, rows + first * kBlockRows, weight.rows);
+      multiply_any(weight, first, last, tokens.get() + start, count, rows + first * kBlockRows, stride);
     }
     if (weight.num_blocks() > whole && first + kStripBlocks > whole) {
       std::unique_ptr<float[]> padded(new float[count * kBlockRows]);
       multiply_any(weight, whole, whole + 1, tokens.get() + start, count, padded.get(), kBlockRows);
       for (int64_t token = 0; token < count; ++token) {
         std::copy_n(padded.get() + token * kBlockRows, weight.rows % kBlockRows,
-                    rows + token * weight.rows + whole * kBlockRows);
+                    rows + token * stride + whole * kBlockRows);
       }
     }
   });
 }
 
 inline void linear(ThreadPool& pool, const Matrix& weight, const float* x, int64_t num_tokens, float* out) {
-  multiply_rows(pool, weight, quantize_rows(pool, x, num_tokens, weight.columns), num_tokens, out);
+  multiply_rows(pool, weight, quantize_rows(pool, x, num_tokens, weight.columns), num_tokens, out,
+                weight.rows);
 }
 
 inline float half_to_float(const uint16_t* p, int index) {

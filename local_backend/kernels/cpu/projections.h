@@ -1,0 +1,70 @@
+// Stacked projections: several matrices, one input.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+
+#include "elementwise.h"
+#include "layer_parts.h"
+#include "linear.h"
+#include "quantized_rows.h"
+#include "simd.h"
+#include "thread_pool.h"
+
+namespace deepseek::ISA {
+
+// Numbers of a pass, (num_rows, width); not set to anything.
+class Buffer {
+ public:
+  Buffer(int64_t num_rows, int64_t width) : width_(width), numbers_(new float[num_rows * width]) {}
+  float* data() { return numbers_.get(); }
+  float* row(int64_t index) { return numbers_.get() + index * width_; }
+  int64_t width() const { return width_; }
+
+ private:
+  int64_t width_;
+  std::unique_ptr<float[]> numbers_;
+};
+
+inline void add_rows(float* out, const float* values, int64_t count) {
+  int64_t row = 0;
+  for (; row + 16 <= count; row += 16) store(out + row, add(load(out + row), load(values + row)));
+  for (; row < count; ++row) out[row] += values[row];
+}
+
+// out (num_tokens, projections.rows()) = x W^T + b.
+inline void project(ThreadPool& pool, const Projections& projections, const QuantizedRows& x, int64_t num_tokens,
+                    float* out) {
+  const int64_t stride = projections.rows();
+  int64_t row = 0;
+  for (int64_t index = 0; index < projections.count; ++index) {
+    multiply_rows(pool, projections.matrices[index], x, num_tokens, out + row, stride);
+    row += projections.matrices[index].rows;
+  }
+  if (projections.bias == nullptr) return;
+  for (int64_t token = 0; token < num_tokens; ++token) add_rows(out + token * stride, projections.bias, stride);
+}
+
+// out = norm(hidden) W^T + b.
+inline void project_normed(ThreadPool& pool, const Projections& projections, const Norm& norm, const float* hidden,
+                           int64_t num_tokens, float* out) {
+  const int64_t width = projections.matrices[0].columns;
+  Buffer normed(num_tokens, width);
+  rms_norm(pool, hidden, num_tokens, width, norm.weight, norm.epsilon, normed.data());
+  project(pool, projections, quantize_rows(pool, normed.data(), num_tokens, width), num_tokens, out);
+}
+
+// hidden += x W^T + b.
+inline void add_projection(ThreadPool& pool, const Projections& projections, const float* x, int64_t num_tokens,
+                           float* hidden) {
+  const int64_t rows = projections.rows();
+  Buffer out(num_tokens, rows);
+  project(pool, projections, quantize_rows(pool, x, num_tokens, projections.matrices[0].columns), num_tokens,
+          out.data());
+  run_rows(pool, num_tokens, rows, [&](int64_t first, int64_t last) {
+    add_rows(hidden + first * rows, out.row(first), (last - first) * rows);
+  });
+}
+
+}  // namespace deepseek::ISA
