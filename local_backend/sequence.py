@@ -84,6 +84,7 @@ class Sequence:
         num_cached_tokens: Of the prompt, found in the prefix cache at first admission.
         num_wanted_segments: Segments of its prefix that the slower tier has been asked for.
         num_offered_segments: Segments of its prefix that the slower tier has been offered.
+        draft_token_ids: Guesses at what follows token_ids, for the next pass to verify.
     """
 
     seq_id: int
@@ -100,6 +101,7 @@ class Sequence:
     num_wanted_segments: int = 0
     num_offered_segments: int = 0
     finish_reason: FinishReason | None = None
+    draft_token_ids: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         """Return the number of tokens, computed or not."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from local_backend.errors import RequestError
 
@@ -88,7 +87,6 @@ class GrammarConstraint:
     def __init__(self, matcher: LLMatcher) -> None:
         self._matcher = matcher
 
-    @torch.inference_mode()  # the engine's logits are inference tensors
     def mask_logits(self, logits: Tensor) -> None:
         """Set the logits of forbidden tokens to -inf, in place.
 
@@ -101,10 +99,11 @@ class GrammarConstraint:
         """
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         self._check()
-        forbidden = torch.from_numpy(np.unpackbits(~bits, bitorder="little")).view(torch.bool)
-        known = min(len(forbidden), logits.shape[0])
-        logits[:known].masked_fill_(forbidden[:known].to(logits.device), float("-inf"))
-        logits[known:] = float("-inf")
+        forbidden = np.unpackbits(~bits, bitorder="little").view(np.bool_)
+        row = logits.numpy()  # the same memory; too few numbers to wake torch's threads for
+        known = min(len(forbidden), len(row))
+        np.putmask(row[:known], forbidden[:known], -np.inf)
+        row[known:] = -np.inf
 
     def advance(self, token_id: int) -> None:
         """Consume the chosen token.

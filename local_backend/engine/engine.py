@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from itertools import count
-
-from torch import Tensor
 
 from local_backend.architecture import ModelConfig
 from local_backend.cache.block_manager import BlockManager
@@ -15,10 +14,14 @@ from local_backend.cache.tiered_prefixes import TieredPrefixes
 from local_backend.config import EngineConfig
 from local_backend.engine.gate_statistics import GateStatistics
 from local_backend.engine.model_runner import ModelRunner
-from local_backend.engine.sampler import Sampler
+from local_backend.engine.prefill_pace import PrefillPace
+from local_backend.engine.sampler import SampledToken, Sampler
+from local_backend.engine.sampling import Floats
+from local_backend.engine.speculator import SpeculationStatistics, Speculator
 from local_backend.errors import OutOfBlocksError, RequestError, RequestTooLongError
 from local_backend.models.decoder import Decoder, ForwardAbortedError
 from local_backend.sampling_params import SamplingParams
+from local_backend.scheduler.batch import ScheduledSequence
 from local_backend.scheduler.scheduler import Scheduler
 from local_backend.sequence import FinishReason, Sequence, SequenceOutput, TokenConstraint
 
@@ -39,11 +42,13 @@ class Engine:
             model = model.with_rotated_latents()
         self.pool = allocate_pool(model.config, config, model.kernels.dtype, model.kernels.device)
         self.blocks = BlockManager(self.pool.num_blocks, config.block_size)
-        self.scheduler = Scheduler(self.blocks, config.max_num_seqs, batched_tokens(model.config, config))
+        self.scheduler = Scheduler(self.blocks, config.num_seqs, batched_tokens(model.config, config))
         self.vocab_size = model.config.vocab_size
         self._model_config = model.config
         self._runner = ModelRunner(model, self.pool)
         self._sampler = Sampler()
+        self._speculator = Speculator(config.speculation, self.max_model_len)
+        self._pace = PrefillPace(config.max_step_seconds, self.scheduler.max_num_batched_tokens)
         self._ids = count()
 
     @property
@@ -67,6 +72,10 @@ class Engine:
             return None
         layers = range(self._model_config.num_hidden_layers)
         return GateStatistics.from_counts(counts, [i for i in layers if self._model_config.is_moe_layer(i)])
+
+    def speculation_statistics(self) -> SpeculationStatistics:
+        """Return how many tokens have been guessed so far, and how many of them came true."""
+        return self._speculator.statistics
 
     def new_sequence(
         self,
@@ -108,8 +117,7 @@ class Engine:
 
     def cancel(self, seq: Sequence) -> None:
         """End a sequence and free its blocks at once; idempotent."""
-        self.scheduler.finish(seq, "cancelled")
-        self._sampler.forget(seq)
+        self._finish(seq, "cancelled")
 
     def step(self, aborted: Callable[[], bool] = lambda: False) -> list[StepOutput]:
         """Run one batch; returns what happened to each sequence that got a token, ended or failed.
@@ -118,32 +126,53 @@ class Engine:
             aborted: Polled between layers; when it turns true the step is dropped and can be run again.
         """
         try:
-            batch = self.scheduler.schedule()
+            self._speculator.draft(self.scheduler.running)
+            batch = self.scheduler.schedule(self._pace.tokens)
         except OutOfBlocksError as error:
             return [self._fail(self.scheduler.oldest, error)]
         if not batch.items:
             return []
         try:
-            logits = self._runner.run(batch, aborted)
+            started = time.perf_counter()
+            logits = self._runner.run(batch, aborted).numpy()
         except ForwardAbortedError:
             return []
-        sampling = [item.seq for item in batch.items if item.samples]
+        samples = [item.samples for item in batch.items]
         self.scheduler.commit(batch)
-        return [self._advance(seq, row) for seq, row in zip(sampling, logits, strict=True)]
+        outputs: list[StepOutput] = []
+        first = 0
+        for item, num_rows in zip(batch.items, samples, strict=True):
+            outputs += self._advance(item, logits[first : first + num_rows])
+            first += num_rows
+        seconds = time.perf_counter() - started
+        self._pace.record(batch.num_tokens, seconds)
+        self._speculator.record(batch, len(outputs) - sum(map(bool, samples)), seconds)
+        return outputs
 
-    def _advance(self, seq: Sequence, logits: Tensor) -> StepOutput:
-        try:
-            sampled = self._sampler.sample(seq, logits)
-        except RequestError as error:  # a constraint that no token satisfies
-            return self._fail(seq, error)
+    def _advance(self, item: ScheduledSequence, logits: Floats) -> list[StepOutput]:
+        """Sample row after row, as long as what was sampled is what the next row was computed for."""
+        outputs: list[StepOutput] = []
+        for row, drafted in zip(logits, (*item.draft_token_ids, None), strict=False):
+            try:
+                sampled = self._sampler.sample(item.seq, row)
+            except RequestError as error:  # a constraint that no token satisfies
+                return [*outputs, self._fail(item.seq, error)]
+            output = self._append(item.seq, sampled)
+            outputs.append((item.seq, output))
+            if output.finish_reason is not None or sampled.token_id != drafted:
+                break
+            self.scheduler.accept_draft(item.seq)
+        self._speculator.learn(item.seq, len(outputs))
+        return outputs
+
+    def _append(self, seq: Sequence, sampled: SampledToken) -> SequenceOutput:
         stopped = sampled.token_id in seq.params.stop_token_ids
         if not stopped:
             seq.token_ids.append(sampled.token_id)
         reason = self._finish_reason(seq, stopped=stopped)
         if reason is not None:
-            self.scheduler.finish(seq, reason)
-            self._sampler.forget(seq)
-        return seq, SequenceOutput(
+            self._finish(seq, reason)
+        return SequenceOutput(
             token_id=None if stopped else sampled.token_id,
             finish_reason=reason,
             num_prompt_tokens=seq.num_prompt_tokens,
@@ -157,6 +186,11 @@ class Engine:
         full = seq.num_generated_tokens >= seq.params.max_tokens or len(seq) >= self.max_model_len
         return "length" if full else None
 
+    def _finish(self, seq: Sequence, reason: FinishReason) -> None:
+        self.scheduler.finish(seq, reason)
+        self._sampler.forget(seq)
+        self._speculator.forget(seq)
+
     def _fail(self, seq: Sequence, error: Exception) -> StepOutput:
         self.cancel(seq)
         return seq, error
@@ -165,4 +199,4 @@ class Engine:
 def batched_tokens(model: ModelConfig, config: EngineConfig) -> int:
     """Most tokens of one forward pass."""
     default = BATCHED_TOKENS if model.moe is None else MOE_BATCHED_TOKENS
-    return config.max_num_batched_tokens or max(default, config.max_num_seqs)
+    return config.max_num_batched_tokens or max(default, config.num_seqs)

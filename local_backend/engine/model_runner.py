@@ -35,7 +35,7 @@ class ModelRunner:
         self.expert_counts = None if model.config.moe is None else self._no_counts(model.config)
 
     def run(self, batch: ScheduledBatch, aborted: Callable[[], bool]) -> Tensor:
-        """Compute the batch; returns float32 logits, one row per item that samples, in order.
+        """Compute the batch; returns float32 logits of the rows that items sample from, in order.
 
         Raises:
             ForwardAbortedError: aborted() became true on the way.
@@ -51,11 +51,10 @@ class ModelRunner:
                 item.seq.num_computed_tokens + item.num_scheduled_tokens,
             )
             segments.append(self._segment(item, len(ids), stop))
-            ids.extend(item.seq.token_ids[start:stop])
+            ids.extend(item.token_ids)
             positions.extend(range(start, stop))
             slots.extend(self._slots(item, start, stop))
-            if item.samples:
-                sampled.append(len(ids) - 1)
+            sampled.extend(range(len(ids) - item.samples, len(ids)))
         ctx = ForwardContext(
             rotary=self._rotary[self._tensor(positions)],
             slot_mapping=self._as_range(slots),

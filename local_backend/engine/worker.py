@@ -11,7 +11,7 @@ from local_backend.engine.engine import Engine
 from local_backend.engine.gate_statistics import GateStatistics
 from local_backend.errors import EngineStoppedError
 from local_backend.sampling_params import SamplingParams
-from local_backend.sequence import Sequence, SequenceOutput, SequenceStatus, TokenConstraint
+from local_backend.sequence import Sequence, SequenceOutput, TokenConstraint
 
 __all__ = ["EngineWorker", "WorkerGeneration"]
 
@@ -160,7 +160,7 @@ class EngineWorker:
     def _deliver(self, outputs: list[tuple[Sequence, SequenceOutput | Exception]]) -> None:
         for seq, output in outputs:
             generation = self._live.get(seq.seq_id)
-            if seq.status is SequenceStatus.FINISHED:
+            if isinstance(output, Exception) or output.finish_reason is not None:
                 self._live.pop(seq.seq_id, None)
             if generation is not None:
                 generation.queue.put(output)

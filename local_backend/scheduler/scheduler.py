@@ -1,7 +1,8 @@
 """Continuous batching with chunked prefill and preemption by recompute.
 
-Running sequences come first, one token each; what is left of the token budget goes to prefill, oldest
-first. When blocks run out, the youngest running sequence gives its blocks back and waits again.
+Running sequences come first, one token each and the guesses at what follows it; what is left of the token
+budget goes to prefill, oldest first. When blocks run out, the youngest running sequence gives its blocks back
+and waits again; guesses never take what others need.
 """
 
 from __future__ import annotations
@@ -46,8 +47,11 @@ class Scheduler:
         """Queue a sequence."""
         self.waiting.append(seq)
 
-    def schedule(self) -> ScheduledBatch:
+    def schedule(self, max_prefill_tokens: int | None = None) -> ScheduledBatch:
         """Pick the next batch and reserve its blocks.
+
+        Args:
+            max_prefill_tokens: Prompt tokens beside running answers, at most; at least one.
 
         Raises:
             OutOfBlocksError: The oldest sequence does not fit the pool even alone; the caller must
@@ -56,11 +60,12 @@ class Scheduler:
         items: list[ScheduledSequence] = []
         budget = self.max_num_batched_tokens
         # Decodes before prefills, so that a long prompt never starves running answers.
-        for seq in sorted(self.running, key=lambda seq: seq.num_uncomputed_tokens > 1):
-            count = min(seq.num_uncomputed_tokens, budget)
-            if seq.status is SequenceStatus.RUNNING and count and self._reserve(seq, count):
-                items.append(ScheduledSequence(seq, count))
-                budget -= count
+        decoding = [seq for seq in self.running if seq.num_uncomputed_tokens <= 1]
+        prefilling = [seq for seq in self.running if seq.num_uncomputed_tokens > 1]
+        budget = self._continue(decoding, budget, items)
+        if items and max_prefill_tokens is not None:
+            budget = min(budget, max_prefill_tokens)
+        budget = self._continue(prefilling, budget, items)
         while self.waiting and budget and len(self.running) < self.max_num_seqs:
             admitted = self._admit(budget, alone=not items)
             if admitted is None:
@@ -75,12 +80,16 @@ class Scheduler:
         return self.running[0] if self.running else self.waiting[0]
 
     def commit(self, batch: ScheduledBatch) -> None:
-        """Record that the batch's positions are computed and publish full blocks."""
+        """Record that the batch's own positions, not the drafts', are computed and publish full blocks."""
         for item in batch.items:
             if item.seq.status is SequenceStatus.RUNNING:
-                self.blocks.commit(item.seq, item.num_scheduled_tokens)
+                self.blocks.commit(item.seq, item.num_own_tokens)
                 if self.prefixes is not None:
                     self.prefixes.keep(item.seq)
+
+    def accept_draft(self, seq: Sequence) -> None:
+        """Record that the last token of a sequence was drafted, so that its position is computed already."""
+        self.blocks.commit(seq, 1)
 
     def finish(self, seq: Sequence, reason: FinishReason) -> None:
         """End a sequence, wherever it is, and free its blocks at once; idempotent."""
@@ -120,6 +129,25 @@ class Scheduler:
         self.running.append(seq)
         return ScheduledSequence(seq, count)
 
+    def _continue(self, sequences: list[Sequence], budget: int, items: list[ScheduledSequence]) -> int:
+        """Schedule running sequences into `items`; returns what is left of the budget."""
+        for seq in sequences:
+            count = min(seq.num_uncomputed_tokens, budget)
+            if seq.status is SequenceStatus.RUNNING and count and self._reserve(seq, count):
+                items.append(self._with_drafts(seq, count, budget))
+                budget -= items[-1].num_scheduled_tokens
+        return budget
+
+    def _with_drafts(self, seq: Sequence, count: int, budget: int) -> ScheduledSequence:
+        """Schedule a running sequence and as much of its draft as needs nothing that others may need."""
+        drafts = seq.draft_token_ids[: max(0, budget - count - len(self.running))]
+        last = seq.num_computed_tokens + count + len(drafts)
+        missing = self.blocks.blocks_needed(last) - len(seq.block_table)
+        if not drafts or missing > self.blocks.num_available - len(self.running):
+            return ScheduledSequence(seq, count)
+        self.blocks.grow(seq, last)
+        return ScheduledSequence(seq, count + len(drafts), tuple(drafts))
+
     def _reserve(self, seq: Sequence, count: int) -> bool:
         """Grow a running sequence, preempting younger ones; False when it had to give way itself."""
         while True:
@@ -139,6 +167,7 @@ class Scheduler:
         self.running.remove(seq)
         self.blocks.release(seq)
         seq.num_wanted_segments = 0
+        seq.draft_token_ids = []
         seq.status = SequenceStatus.WAITING
         self.waiting.appendleft(seq)
         self.num_preemptions += 1
