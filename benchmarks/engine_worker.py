@@ -5,7 +5,7 @@
 Token ids in, token ids out: the engine alone, without tokenizer, server or engine thread. The protocol is
 measured_process.py's. Of the model it says how large its packed weights are, how many of their bytes one
 token reads, and how many the cache keeps per position; with every measurement, how often each expert has been
-chosen so far.
+chosen so far. A cache of made-up positions is filled_cache.py's.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from local_backend.kernels.threads import settle_thread_waiting
 settle_thread_waiting()
 
 import torch  # noqa: E402 - after the line above, which torch reads once
+from filled_cache import fill_cache  # noqa: E402
 from measured_process import Run, serve, token_id  # noqa: E402
 
+from local_backend.architecture import ModelConfig  # noqa: E402
 from local_backend.cache.sizing import bytes_per_token as cached_bytes  # noqa: E402
 from local_backend.cache.sizing import kept_dtype  # noqa: E402
 from local_backend.config import EngineConfig  # noqa: E402
@@ -35,6 +37,7 @@ from local_backend.store.source_hash import source_hash  # noqa: E402
 
 # What only other passes read: sums per row for the matrix products of prefill.
 NOT_READ_BY_DECODE = {"row_scale"}
+SPARE = 64  # positions beyond the context, for the rounding to blocks
 
 
 def main() -> None:
@@ -52,18 +55,20 @@ def main() -> None:
         torch.set_num_threads(options.threads)
         kernels = select_kernels()
         packed = load_or_pack(options.model, source_hash(options.model), kernels, options.quantization)
+        per_position = cached_bytes(packed.config, kept_dtype(options.cache_dtype, kernels.dtype))
         config = EngineConfig(
             max_model_len=options.context,
             max_num_seqs=1,
             cache_dtype=options.cache_dtype,
-            max_kv_bytes=1 << 30,
+            max_kv_bytes=max(1 << 30, per_position * (options.context + SPARE)),
         )
         engine = Engine(Decoder.build(packed, kernels), config)
-        kept = kept_dtype(config.cache_dtype, kernels.dtype)
-        return EngineRuns(engine).run, {
+        return EngineRuns(engine, packed.config).run, {
+            "kernels": kernels.layout,
             "packed": packed_bytes(packed),
+            "parameters": parameters(packed),
             "per_token": bytes_per_token(packed),
-            "per_position": cached_bytes(packed.config, kept),
+            "per_position": per_position,
         }
 
     serve(load)
@@ -72,15 +77,25 @@ def main() -> None:
 class EngineRuns:
     """Runs one prompt after the other, none with a prefix of another."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, model: ModelConfig) -> None:
         self._engine = engine
+        self._model = model
 
-    def run(self, prompt: int, decoded: int) -> dict[str, object]:
-        """Prefill so many tokens, then decode after them; rates in tokens per second."""
+    def run(self, prompt: int, decoded: int, depth: int) -> dict[str, object]:
+        """Prefill so many tokens after so many made-up ones, then decode; rates in tokens per second.
+
+        Raises:
+            SystemExit: The depth is not a multiple of the block size.
+        """
         engine = self._engine
-        ids = [token_id(position, engine.vocab_size) for position in range(prompt)]
+        if depth % engine.config.block_size:
+            raise SystemExit(f"depth {depth} is not a multiple of {engine.config.block_size}")
+        ids = [token_id(position, engine.vocab_size) for position in range(depth + prompt)]
+        salt = str(time.perf_counter())
+        if depth:
+            fill_cache(engine, self._model, ids[:depth], salt)
         params = SamplingParams(temperature=0, max_tokens=decoded + 1)
-        sequence = engine.new_sequence(ids, params, cache_salt=str(time.perf_counter()))
+        sequence = engine.new_sequence(ids, params, cache_salt=salt)
         engine.add(sequence)
         start = time.perf_counter()
         while not engine.step():
@@ -89,6 +104,8 @@ class EngineRuns:
         while not engine.scheduler.idle:
             engine.step()
         end = time.perf_counter()
+        if (sequence.num_cached_tokens or 0) != depth:
+            raise SystemExit(f"the engine found {sequence.num_cached_tokens} of {depth} made-up positions")
         rates = {"prefill": prompt / (middle - start), "decode": decoded / (end - middle)}
         return {**rates, "experts": self._experts()}
 
@@ -106,6 +123,13 @@ def packed_bytes(packed: PackedModel) -> int:
     return vectors + sum(
         tensor.nbytes for weight in (*packed.weights.values(), *experts) for tensor in weight.tensors.values()
     )
+
+
+def parameters(packed: PackedModel) -> int:
+    """Return how many weights the model has."""
+    experts = (copy for copies in packed.experts.values() for copy in copies)
+    matrices = sum(weight.rows * weight.columns for weight in (*packed.weights.values(), *experts))
+    return matrices + sum(vector.numel() for vector in packed.vectors.values())
 
 
 def bytes_per_token(packed: PackedModel) -> int:

@@ -2,8 +2,9 @@
 
     PYTHON llama_cpp_peer.py MODEL.gguf THREADS CONTEXT
 
-It works on token ids through llama.cpp's own C functions, so a file without a vocabulary will do. Batch sizes
-and cache types are llama.cpp's defaults, the protocol is measured_process.py's. Knows nothing of our engine.
+It works on token ids through llama.cpp's own C functions, so a file without a vocabulary will do. Batch
+sizes and cache types are llama.cpp's defaults, the protocol is measured_process.py's. A cache of made-up
+positions is a short prompt's, repeated (llama_cpp_state.py). Knows nothing of our engine.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import sys
 import time
 
 import llama_cpp
+from llama_cpp_state import deepen_state
 from measured_process import Run, serve, token_id
+
+SAMPLE = 64  # computed positions that a made-up cache repeats
 
 
 def main() -> None:
@@ -21,13 +25,17 @@ def main() -> None:
     path, threads, context = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
     def load() -> tuple[Run, dict[str, object]]:
-        return Peer(path, threads, context).run, {}
+        peer = Peer(path, threads, context)
+        return peer.run, peer.about
 
     serve(load)
 
 
 class Peer:
     """One model and one context.
+
+    Attributes:
+        about: Bytes of all weights, and how many there are.
 
     Raises:
         SystemExit: llama.cpp refuses the file.
@@ -38,6 +46,10 @@ class Peer:
         model = llama_cpp.llama_model_load_from_file(path.encode(), llama_cpp.llama_model_default_params())
         if not model:
             raise SystemExit(f"llama.cpp cannot load {path}")
+        self.about: dict[str, object] = {
+            "packed": llama_cpp.llama_model_size(model),
+            "parameters": llama_cpp.llama_model_n_params(model),
+        }
         params = llama_cpp.llama_context_default_params()
         params.n_ctx, params.n_threads, params.n_threads_batch = context, threads, threads
         self._batch = params.n_batch
@@ -46,10 +58,12 @@ class Peer:
         if not self._context:
             raise SystemExit(f"llama.cpp cannot make a context of {context} tokens")
 
-    def run(self, prompt: int, decoded: int) -> dict[str, object]:
-        """Prefill so many tokens, then decode after them; rates in tokens per second."""
-        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
-        ids = [token_id(position, self._vocab) for position in range(prompt + decoded)]
+    def run(self, prompt: int, decoded: int, depth: int) -> dict[str, object]:
+        """Prefill so many tokens after so many made-up ones, then decode; rates in tokens per second."""
+        self._clear()
+        if depth:
+            self._fill(depth)
+        ids = [token_id(position, self._vocab) for position in range(depth, depth + prompt + decoded)]
         start = time.perf_counter()
         for first in range(0, prompt, self._batch):
             self._decode(ids[first : min(first + self._batch, prompt)])
@@ -58,6 +72,21 @@ class Peer:
             self._decode([token])
         end = time.perf_counter()
         return {"prefill": prompt / (middle - start), "decode": decoded / (end - middle)}
+
+    def _clear(self) -> None:
+        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), True)
+
+    def _fill(self, depth: int) -> None:
+        self._decode([token_id(position, self._vocab) for position in range(min(depth, SAMPLE))])
+        size = llama_cpp.llama_state_seq_get_size(self._context, 0)
+        sample = (ctypes.c_uint8 * size)()
+        if llama_cpp.llama_state_seq_get_data(self._context, sample, size, 0) != size:
+            raise SystemExit("llama.cpp does not give its cache")
+        deep = deepen_state(bytes(sample), depth)
+        self._clear()
+        buffer = (ctypes.c_uint8 * len(deep)).from_buffer(deep)
+        if llama_cpp.llama_state_seq_set_data(self._context, buffer, len(deep), 0) != len(deep):
+            raise SystemExit(f"llama.cpp does not take a cache of {depth} positions")
 
     def _decode(self, ids: list[int]) -> None:
         tokens = (llama_cpp.llama_token * len(ids))(*ids)

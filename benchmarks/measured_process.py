@@ -16,30 +16,32 @@ from pathlib import Path
 from types import TracebackType
 
 INTERVAL = 0.02
-Run = Callable[[int, int], dict[str, object]]
+Run = Callable[[int, int, int], dict[str, object]]
 
 
 def serve(load: Callable[[], tuple[Run, dict[str, object]]]) -> None:
     """Load an engine, make one token, then measure once per line of stdin.
 
     Args:
-        load: Returns a function of (prompt tokens, decoded tokens), and what to say about the model.
+        load: Returns a function of (prompt tokens, decoded tokens, depth), and what to say about the model.
+            The depth is how many positions the cache holds before the prompt; they are made up, not computed,
+            because computing them would take hours on some engines.
 
     Prints "seconds" of loading and that token (the imports before it are left out) and the "base" memory
-    from before it; then for each [prompt, decoded] what the function returned, peak memory, and how many page
-    faults waited for the disk since the last line: a fair measurement has none.
+    from before it; then for each [prompt, decoded, depth] what the function returned, peak memory, and how
+    many page faults waited for the disk since the last line: a fair measurement has none.
     """
     base = memory_status().get("VmHWM", 0)
     with MemoryWatch() as watch:
         start = time.perf_counter()
         run, about = load()
-        run(8, 1)
+        run(8, 1, 0)
         seconds = time.perf_counter() - start
         _say({"seconds": seconds, "base": base, **about, **watch.peaks(), "disk_faults": disk_faults()})
         for line in sys.stdin:
             before = disk_faults()
-            prompt, decoded = json.loads(line)
-            _say({**run(prompt, decoded), **watch.peaks(), "disk_faults": disk_faults() - before})
+            prompt, decoded, depth = json.loads(line)
+            _say({**run(prompt, decoded, depth), **watch.peaks(), "disk_faults": disk_faults() - before})
 
 
 def token_id(position: int, vocab_size: int) -> int:

@@ -7,17 +7,18 @@ its source distribution, in an environment of its own:
     python3.11 -m venv /tmp/peer
     /tmp/peer/bin/pip install --no-binary llama-cpp-python llama-cpp-python==0.3.36
     .venv/bin/python benchmarks/speed.py --peer-python /tmp/peer/bin/python
+
+Deep caches are made up, not computed (filled_cache.py, llama_cpp_state.py). profile_step.py says where the
+time of a step goes.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-from pathlib import Path
 
-from report import argument_parser, cpu_model
-from rounds import Measured, Reply, engine_command, median_ratio, peer_command, read_bandwidth
+from comparison import Row, Side, print_comparison
+from report import argument_parser
+from rounds import Measured, Reply, Rounds, engine_command, engine_side, peer_command, peer_side
 
 from local_backend.kernels.threads import settle_thread_waiting
 
@@ -25,10 +26,9 @@ settle_thread_waiting()
 
 import torch  # noqa: E402 - after the line above, which torch reads once
 
-PROMPT_TOKENS = 512
 SHORT_PROMPT = 16
-DECODE_TOKENS = 48
-CONTEXT = 1024
+PREFILL_BAR, DECODE_BAR, DEEP_BAR = 2.5, 1.15, 1.5  # times llama.cpp
+DEEP = 8192
 
 
 def main() -> None:
@@ -40,75 +40,64 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5)
-    args = parser.parse_args()
-    result = measure(args)
-    print(json.dumps(result) if args.json else table(result))
+    parser.add_argument("--prompt", type=int, default=512, help="tokens to prefill (default: 512)")
+    parser.add_argument("--depth", type=int, default=DEEP, help=f"of the deep cache (default: {DEEP})")
+    parser.add_argument("--decoded", type=int, default=48, help="tokens per measurement (default: 48)")
+    options = parser.parse_args()
+    rounds, sides = measure(options)
+    print_comparison(
+        f"speed, {sides[0].command[2]}",
+        sides,
+        rows(rounds, options),
+        threads=options.threads,
+        warm_up=f"one uncounted round; {options.rounds} rounds count; reading: {rounds.how_read}",
+        as_json=options.json,
+    )
 
 
-def measure(args: argparse.Namespace) -> dict[str, object]:
-    """Take turns and keep the medians."""
+def measure(options: argparse.Namespace) -> tuple[Rounds, list[Side]]:
+    """Take turns."""
     from local_backend.store.catalog import resolve_model
 
-    path = resolve_model(args.model)
-    ours = Measured(engine_command(path, args.threads, CONTEXT))
-    peer = None
-    if args.peer_python:
-        peer = Measured(peer_command(args.peer_python, path, args.threads, CONTEXT))
-    engines = {"ours": ours} | ({"llama.cpp": peer} if peer else {})
-    for engine in engines.values():
-        both_rates(engine)  # warm: nobody else runs while one is measured
-    rounds: dict[str, list[dict[str, float]]] = {"ours": [], "llama.cpp": []}
-    bandwidth = []
-    for _ in range(args.rounds):
-        bandwidth.append(read_bandwidth(args.threads))
-        for name, engine in engines.items():
-            rounds[name].append(both_rates(engine))
-    for engine in engines.values():
-        engine.close()
-    return summary(path, args.threads, statistics.median(bandwidth), ours.ready, rounds)
+    path = resolve_model(options.model)
+    context = max(options.prompt, options.depth + SHORT_PROMPT) + options.decoded + 64
+    engines = {"ours": Measured(engine_command(path, options.threads, context))}
+    sides = [engine_side(engines["ours"])]
+    if options.peer_python:
+        command = peer_command(options.peer_python, path, options.threads, context)
+        engines["llama.cpp"] = Measured(command)
+        sides.append(peer_side(engines["llama.cpp"]))
+    rounds = Rounds(engines, options.threads)
+    rounds.take(options.rounds, lambda engine: one_round(engine, options))
+    rounds.close()
+    return rounds, sides
 
 
-def both_rates(engine: Measured) -> dict[str, float]:
-    """Prefill a long prompt, decode after a short one; tokens per second."""
-    prefill = engine.ask(PROMPT_TOKENS, 1)
-    decode = engine.ask(SHORT_PROMPT, DECODE_TOKENS)
-    return {"prefill": prefill["prefill"], "decode": decode["decode"]}
-
-
-def summary(
-    path: Path,
-    threads: int,
-    bandwidth: float,
-    about: Reply,
-    rounds: dict[str, list[dict[str, float]]],
-) -> dict[str, object]:
-    """Medians, and medians of the ratios taken round by round."""
-    result: dict[str, object] = {
-        "machine": cpu_model(),
-        "threads": threads,
-        "file": path.name,
-        "bandwidth_gb_s": bandwidth / 1e9,
-        "weight_bytes_per_token": about["per_token"],
-        "decode_ceiling": bandwidth / about["per_token"],
+def one_round(engine: Measured, options: argparse.Namespace) -> Reply:
+    """Prefill a long prompt, decode after a short one and after a deep cache; tokens per second."""
+    return {
+        "prefill": engine.ask(options.prompt, 1)["prefill"],
+        "decode": engine.ask(SHORT_PROMPT, options.decoded)["decode"],
+        "deep": engine.ask(SHORT_PROMPT, options.decoded, options.depth)["decode"],
     }
-    for phase in ("prefill", "decode"):
-        mine = [row[phase] for row in rounds["ours"]]
-        result[phase] = statistics.median(mine)
-        if rounds["llama.cpp"]:
-            theirs = [row[phase] for row in rounds["llama.cpp"]]
-            result[f"llama.cpp_{phase}"] = statistics.median(theirs)
-            result[f"{phase}_ratio"] = median_ratio(mine, theirs)
-            result[f"{phase}_ratios"] = [round(a / b, 2) for a, b in zip(mine, theirs, strict=True)]
-    return result
 
 
-def table(result: dict[str, object]) -> str:
-    """Plain text table."""
-    lines = [
-        f"{name:24} {value:.2f}" if isinstance(value, float) else f"{name:24} {value}"
-        for name, value in result.items()
+def rows(rounds: Rounds, options: argparse.Namespace) -> list[Row]:
+    """One row per kind of work."""
+    return [
+        Row(
+            work=work,
+            ours=rounds.numbers("ours", key),
+            peer=rounds.numbers("llama.cpp", key),
+            bar=bar,
+            ceiling=() if depth is None else rounds.ceiling(depth),
+        )
+        for work, key, bar, depth in (
+            (f"prefill {options.prompt}", "prefill", PREFILL_BAR, None),
+            (f"decode at {SHORT_PROMPT}", "decode", DECODE_BAR, SHORT_PROMPT),
+            (f"decode at {options.depth}", "deep", DEEP_BAR, options.depth),
+        )
     ]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ engine and llama.cpp then take turns on the same file, with the same tokens and 
 
 See speed.py for making the peer's environment. --layers 4 is a smaller model; with --format hf it is bfloat16
 shards that are packed as int4, and there is no peer. The ceiling of decoding is the read bandwidth measured
-in the same run over the bytes that one token reads: all matrices, of the experts 6 of 64, and the cache.
+in the same run over the bytes that one token reads: all matrices, of the experts 6 of 64, and the cache. The
+caches of --depths are made up (filled_cache.py, llama_cpp_state.py).
 """
 
 from __future__ import annotations
@@ -16,44 +17,26 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from report import Measurement, argument_parser, print_report
-from rounds import Measured, Reply, engine_command, median_ratio, peer_command, read_bandwidth
+from comparison import print_comparison
+from report import argument_parser
+from rounds import Measured, Reply, Rounds, engine_command, engine_side, peer_command, peer_side
+from v2_lite_report import Run, balance_rows, experts, load_rows, speed_rows, speeds
 
 from local_backend.store.paths import CACHE_DIR_VARIABLE, cache_dir
 
 LAYERS = 27
-PEAK_BAR = 1.15
-LENGTHS = (16, 512, 2048)
+LENGTHS = (512, 2048)
+DEPTHS = (16, 4096, 8192, 32768)
 DECODED = 32
-NOTABLE_FAULTS = 100
-
-
-@dataclass(slots=True)
-class Run:
-    """Everything that was measured.
-
-    Attributes:
-        file_bytes: Size of the checkpoint.
-        packing: What the process said that packed the weights and made one token.
-        engines: What "ours" and "llama.cpp" said when they were loaded.
-        rounds: By engine and prompt length, one reply per round.
-        bandwidth: Bytes/s before each round.
-    """
-
-    file_bytes: int
-    packing: Reply
-    engines: dict[str, Reply] = field(default_factory=dict)
-    rounds: dict[str, dict[int, list[Reply]]] = field(default_factory=dict)
-    bandwidth: list[float] = field(default_factory=list)
+PROMPT = 16  # computed before decoding at a depth
+LOAD_CONTEXT = 4096
 
 
 def main() -> None:
@@ -67,10 +50,16 @@ def main() -> None:
     with packed_copies(path) as environment:
         os.environ |= environment
         run = measure(path, options)
-    speeds = speed_rows(run, options.lengths)
-    rows = [*memory_rows(run), *(measurement(row) for row in speeds), *balance_rows(experts(run))]
-    details = {"speeds": speeds, "experts": experts(run)}
-    print_report(f"V2-Lite shape, {path.name}", rows, as_json=options.json, details=details)
+    details = {"speeds": speeds(run, options.lengths, options.depths), "experts": experts(run)}
+    print_comparison(
+        f"V2-Lite shape, {path.name}",
+        run.sides,
+        [*load_rows(run), *speed_rows(run, options.lengths, options.depths), *balance_rows(experts(run))],
+        threads=options.threads,
+        warm_up=f"one uncounted round; {options.rounds} rounds count; reading: {run.rounds.how_read}",
+        as_json=options.json,
+        details=details,
+    )
     if options.plot:
         from figures import draw
 
@@ -88,15 +77,24 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="default: torch's choice")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--lengths", type=lambda text: [int(part) for part in text.split(",")], default=list(LENGTHS),
-        help="prompts to prefill, each followed by decoding at that depth (default: 16,512,2048)",
-    )  # fmt: skip
+        "--lengths", type=_numbers, default=list(LENGTHS), help="prompts to prefill (default: 512,2048)"
+    )
+    parser.add_argument(
+        "--depths",
+        type=_numbers,
+        default=list(DEPTHS),
+        help="to decode at, multiples of 16 (default: 16,4096,8192,32768)",
+    )
     parser.add_argument("--decoded", type=int, default=DECODED, help=f"tokens (default: {DECODED})")
     parser.add_argument("--cache-dtype", default="auto", help="of our latents (default: auto)")
     parser.add_argument("--plot", type=Path, metavar="DIR", help="write figures there")
     options = parser.parse_args()
     options.threads = options.threads or torch.get_num_threads()
     return options
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
 
 
 def default_name(options: argparse.Namespace) -> str:
@@ -115,107 +113,46 @@ def packed_copies(path: Path) -> Iterator[dict[str, str]]:
 
 
 def measure(path: Path, options: argparse.Namespace) -> Run:
-    """Pack, load both engines, and let them take turns."""
-    context = max(options.lengths) + options.decoded + 64
-    scheme = ["--quantization", "int8" if options.format == "gguf" else "int4"]
-    ours = engine_command(path, options.threads, context, *scheme, "--cache-dtype", options.cache_dtype)
-    with Measured(ours) as packing:
-        run = Run(file_bytes=size_of(path), packing=packing.ready)
-    engines = {"ours": Measured(ours)}
+    """Pack, load each engine by itself, load both, and let them take turns."""
+    context = max(*options.lengths, max(options.depths) + PROMPT) + options.decoded + 64
+    commands = {"ours": lambda size: our_command(path, options, size)}
     if options.peer_python:
-        command = peer_command(options.peer_python, path, options.threads, context)
-        engines["llama.cpp"] = Measured(command)
-    for name, engine in engines.items():
-        run.engines[name] = engine.ready
-        engine.ask(min(options.lengths), options.decoded)  # warm
+        commands["llama.cpp"] = lambda size: peer_command(options.peer_python, path, options.threads, size)
+    with Measured(commands["ours"](LOAD_CONTEXT)) as engine:
+        packing = engine.ready
+    loads: dict[str, list[Reply]] = {name: [] for name in commands}
     for _ in range(options.rounds):
-        run.bandwidth.append(read_bandwidth(options.threads))
-        for length in options.lengths:
-            for name, engine in engines.items():
-                replies = run.rounds.setdefault(name, {}).setdefault(length, [])
-                replies.append(engine.ask(length, options.decoded))
-    for engine in engines.values():
-        engine.close()
-    return run
+        for name, command in commands.items():
+            with Measured(command(LOAD_CONTEXT)) as engine:
+                loads[name].append(engine.ready)
+    engines = {name: Measured(command(context)) for name, command in commands.items()}
+    sides = [engine_side(engine) if name == "ours" else peer_side(engine) for name, engine in engines.items()]
+    rounds = Rounds(engines, options.threads)
+    rounds.take(options.rounds, lambda engine: one_round(engine, options))
+    rounds.close()
+    return Run(file_bytes=size_of(path), packing=packing, loads=loads, rounds=rounds, sides=sides)
 
 
-def memory_rows(run: Run) -> list[Measurement]:
-    """Sizes, load times and peaks; what is mapped from the packed file counts as resident."""
-    packed = run.packing["packed"]
-    rows = [
-        Measurement(name="checkpoint", value=run.file_bytes / 1e9, unit="GB"),
-        Measurement(name="packed weights", value=packed / 1e9, unit="GB"),
-    ]
-    for name, reply in {"first load, packing": run.packing, **run.engines}.items():
-        label = {"ours": "warm load"}.get(name, f"{name} load" if name == "llama.cpp" else name)
-        rows.append(Measurement(name=label, value=reply["seconds"], unit="s", note="and one token"))
-        rows.append(
-            Measurement(
-                name=f"{label}: peak memory",
-                value=reply["resident"] / 1e9,
-                unit="GB",
-                limit=None if name == "llama.cpp" else packed * PEAK_BAR / 1e9,
-                note=f"{reply['anonymous'] / 1e9:.2f} GB of it not pages of files, "
-                f"{reply['base'] / 1e9:.2f} GB before loading",
-            )
-        )
-    return rows
-
-
-def speed_rows(run: Run, lengths: list[int]) -> list[Reply]:
-    """Medians over the rounds: our rate, llama.cpp's, the ratio round by round, and decoding's ceiling."""
-    bandwidth, about = statistics.median(run.bandwidth), run.engines["ours"]
-    rows = []
-    for phase in ("prefill", "decode"):
-        for length in lengths:
-            rates = {name: [reply[phase] for reply in by[length]] for name, by in run.rounds.items()}
-            row: Reply = {"phase": phase, "tokens": length, "ours": statistics.median(rates["ours"])}
-            row["disk_faults"] = sum(r["disk_faults"] for by in run.rounds.values() for r in by[length])
-            if "llama.cpp" in rates:
-                row["llama.cpp"] = statistics.median(rates["llama.cpp"])
-                row["ratio"] = median_ratio(rates["ours"], rates["llama.cpp"])
-            if phase == "decode":
-                row["ceiling"] = bandwidth / (about["per_token"] + length * about["per_position"])
-            rows.append(row)
-    return rows
-
-
-def measurement(row: Reply) -> Measurement:
-    """Turn a speed into a line of the report."""
-    prefill = row["phase"] == "prefill"
-    notes = [f"llama.cpp {row['llama.cpp']:.1f}, ratio {row['ratio']:.2f}"] if "ratio" in row else []
-    if row["disk_faults"] >= NOTABLE_FAULTS:
-        notes.append(f"disturbed: {row['disk_faults']} pages came from disk")
-    return Measurement(
-        name=f"prefill, {row['tokens']} tokens" if prefill else f"decode after {row['tokens']} tokens",
-        value=row["ours"],
-        unit="tok/s",
-        limit=row.get("ceiling"),
-        kind="ceiling",
-        note="; ".join(notes),
+def our_command(path: Path, options: argparse.Namespace, context: int) -> list[str]:
+    """Command of our engine."""
+    scheme = "int8" if options.format == "gguf" else "int4"
+    return engine_command(
+        path, options.threads, context, "--quantization", scheme, "--cache-dtype", options.cache_dtype
     )
 
 
-def experts(run: Run) -> dict[str, list[int]]:
-    """How often each expert of each layer was chosen, over the whole run."""
-    last = run.rounds["ours"][max(run.rounds["ours"])][-1]
-    counts: dict[str, list[int]] = last["experts"]
-    return counts
-
-
-def balance_rows(counts: dict[str, list[int]]) -> list[Measurement]:
-    """How evenly the experts were used; of a random gate it says that all are reached, no more."""
-    factors = [max(layer) / statistics.fmean(layer) for layer in counts.values()]
-    if not factors:
-        return []
-    return [
-        Measurement(
-            name="busiest expert over the mean",
-            value=statistics.fmean(factors),
-            unit="",
-            note=f"mean over {len(factors)} layers, worst {max(factors):.2f}",
-        )
-    ]
+def one_round(engine: Measured, options: argparse.Namespace) -> Reply:
+    """Every prompt and every depth once; a depth no larger than a short prompt is computed."""
+    reply: Reply = {"disk_faults": 0}
+    for length in options.lengths:
+        found = engine.ask(length, 1)
+        reply[f"prefill {length}"] = found["prefill"]
+        reply["disk_faults"] += found["disk_faults"]
+    for depth in options.depths:
+        found = engine.ask(PROMPT, options.decoded, 0 if depth <= PROMPT else depth)
+        reply[f"decode {depth}"] = found["decode"]
+        reply["disk_faults"] += found["disk_faults"]
+    return reply | {"experts": found.get("experts", {}), "resident": found["resident"]}
 
 
 def size_of(path: Path) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -89,34 +89,53 @@ def test_the_engine_answers_with_rates_memory_and_experts(
     rounds = load("rounds")
     with rounds.Measured(rounds.engine_command(toy_file, 1, 64)) as engine:
         reply = engine.ask(16, 4)
+        deep = engine.ask(4, 4, 32)
     assert 0 < engine.ready["per_token"] < engine.ready["packed"] < engine.ready["resident"]
     assert reply["prefill"] > 0 < reply["decode"]
+    assert engine.ready["start"] > engine.ready["seconds"]
+    assert sum(deep["experts"]["1"]) - sum(reply["experts"]["1"]) == 3 * (4 + 4)  # 32 were made up
     assert {layer: sum(counts) for layer, counts in reply["experts"].items()} == dict.fromkeys(
         "12", 3 * (9 + 20)
     )
 
 
-def reply_of(rate: float) -> dict[str, Any]:
-    return {"prefill": 10 * rate, "decode": rate, "disk_faults": 0, "experts": {"1": [3, 1], "2": [2, 2]}}
+def toy_run(ours: list[float], peer: list[float]) -> Any:
+    rounds, report = load("rounds"), load("v2_lite_report")
+    ready = {"packed": 1, "per_token": 100, "per_position": 10, "seconds": 1, "start": 2, "resident": 2e9}
+    ready["anonymous"] = 1e9
+    engine = SimpleNamespace(ready=ready)
+    taken = rounds.Rounds({"ours": engine, "llama.cpp": engine}, 1)
+    taken.bandwidth = [3000.0] * len(ours)
+    taken.replies = {
+        name: [
+            {"prefill 512": 10 * rate, "decode 16": rate, "disk_faults": 0, "resident": 3e9, "experts": {}}
+            for rate in rates
+        ]
+        for name, rates in (("ours", ours), ("llama.cpp", peer))
+    }
+    return report.Run(
+        file_bytes=1, packing=ready, loads={"ours": [ready], "llama.cpp": [ready]}, rounds=taken, sides=[]
+    )
 
 
 def test_the_report_compares_round_by_round() -> None:
-    v2_lite = load("v2_lite")
-    loaded = {
-        "packed": 1,
-        "per_token": 100,
-        "per_position": 10,
-        "seconds": 1,
-        "resident": 2,
-        "anonymous": 1,
-        "base": 1,
-    }
-    run = v2_lite.Run(file_bytes=1, packing=loaded, engines={"ours": loaded}, bandwidth=[3000.0])
-    run.rounds = {"ours": {16: [reply_of(2), reply_of(9)]}, "llama.cpp": {16: [reply_of(1), reply_of(9)]}}
-    prefill, decode = v2_lite.speed_rows(run, [16])
-    assert (decode["ratio"], decode["ceiling"]) == (1.5, 3000 / 260)
-    assert "ceiling" not in prefill
-    assert v2_lite.measurement(decode).verdict == "48%"
+    report = load("v2_lite_report")
+    prefill, decode = report.speed_rows(toy_run([2, 9], [1, 9]), [512], [16])
+    assert (decode.ratio, decode.ceiling) == (1.5, [3000 / 260] * 2)
+    assert (prefill.ceiling, prefill.verdict) == ((), ">= 3x MISSED")
+    assert decode.share == pytest.approx(5.5 / (3000 / 260))
+    assert report.speeds(toy_run([2, 9], [1, 9]), [512], [16])[1]["ratio"] == 1.5
+
+
+def test_loading_is_held_against_its_bars() -> None:
+    rows = {row.work: row for row in load("v2_lite_report").load_rows(toy_run([2], [1]))}
+    assert rows["packed copy to first token"].verdict == "<= 3 s ok"
+    assert rows["loaded: peak memory"].verdict == "<= 9.5 GB ok"
+
+
+def test_expert_use_is_one_number(tmp_path: Path) -> None:
+    (row,) = load("v2_lite_report").balance_rows({"1": [3, 1], "2": [2, 2]})
+    assert (row.ours, row.note) == ([1.25], "mean over 2 layers, worst 1.50")
 
 
 def test_figures_are_drawn_of_what_there_is(tmp_path: Path) -> None:
