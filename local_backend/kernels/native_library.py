@@ -34,6 +34,7 @@ BUILD_HELP = (
 
 _int = ctypes.c_int
 _int64 = ctypes.c_int64
+_float = ctypes.c_float
 _pointer = ctypes.c_void_p  # also takes the address of a tensor, and byref() of a struct
 _text = ctypes.c_char_p
 # Result and arguments of every function that api.cpp exports; a test compares them with it.
@@ -45,6 +46,24 @@ SIGNATURES = {
     "deepseek_destroy": (None, (_pointer,)),
     "deepseek_linear": (None, (_pointer, _pointer, _pointer, _int64, _pointer)),
     "deepseek_expand_rows": (None, (_pointer, _pointer, _pointer, _int64, _pointer)),
+    "deepseek_feed_forward": (None, (_pointer, _pointer, _pointer, _pointer, _int64)),
+    "deepseek_mixture": (None, (_pointer, _pointer, _pointer, _pointer, _int64, _pointer)),
+    "deepseek_gqa_layer": (None, (_pointer, _pointer, _pointer, _pointer)),
+    "deepseek_gqa_attention": (
+        None,
+        (_pointer, _pointer, _pointer, _int64, _pointer, _int64, _int64, _float, _pointer),
+    ),
+    "deepseek_gqa_write": (
+        None,
+        (_pointer, _pointer, _pointer, _int64, _pointer, _int64, _pointer, _int64),
+    ),
+    "deepseek_gqa_read": (None, (_pointer, _pointer, _pointer, _int64, _pointer, _pointer)),
+    "deepseek_rms_norm": (None, (_pointer, _pointer, _int64, _int64, _pointer, _float, _pointer)),
+    "deepseek_rotate": (
+        None,
+        (_pointer, _pointer, _int64, _int64, _int64, _int64, _pointer, _int64),
+    ),
+    "deepseek_silu_multiply": (None, (_pointer, _pointer, _pointer, _int64, _pointer)),
 }
 
 

@@ -53,5 +53,35 @@ void deepseek_gqa_layer(Kernels* kernels, const GqaLayer* layer, const Batch* ba
   kernels->table->gqa_layer(kernels->pool, *layer, *batch, hidden);
 }
 
+void deepseek_gqa_attention(Kernels* kernels, const KeyValueCache* cache, const AttentionSegment* segments,
+                            int64_t num_segments, const float* rows, int64_t stride, int64_t num_heads, float scale,
+                            float* out) {
+  kernels->table->gqa_attention(kernels->pool, *cache, segments, num_segments, rows, stride, num_heads, scale, out);
+}
+
+void deepseek_gqa_write(Kernels* kernels, const KeyValueCache* cache, const int64_t* slots, int64_t num_rows,
+                        const float* key, int64_t key_stride, const float* value, int64_t value_stride) {
+  kernels->table->gqa_write(kernels->pool, *cache, slots, num_rows, key, key_stride, value, value_stride);
+}
+
+void deepseek_gqa_read(Kernels* kernels, const KeyValueCache* cache, const int64_t* slots, int64_t num_rows,
+                       float* key, float* value) {
+  kernels->table->gqa_read(*cache, slots, num_rows, key, value);
+}
+
+void deepseek_rms_norm(Kernels* kernels, const float* x, int64_t num_rows, int64_t size, const float* weight,
+                       float epsilon, float* out) {
+  kernels->table->rms_norm(kernels->pool, x, num_rows, size, weight, epsilon, out);
+}
+
+void deepseek_rotate(Kernels* kernels, float* x, int64_t num_tokens, int64_t stride, int64_t num_heads,
+                     int64_t head_dim, const float* turns, int64_t num_pairs) {
+  kernels->table->rotate(kernels->pool, x, num_tokens, stride, num_heads, head_dim, turns, num_pairs);
+}
+
+void deepseek_silu_multiply(Kernels* kernels, const float* gate, const float* up, int64_t count, float* out) {
+  kernels->table->silu_multiply(kernels->pool, gate, up, count, out);
+}
+
 }  // extern "C"
 #pragma GCC visibility pop

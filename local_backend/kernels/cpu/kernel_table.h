@@ -22,6 +22,23 @@ struct KernelTable {
                   int64_t* counts);
   // hidden += attention(norm(hidden)); keys and values of the batch go into the layer's cache.
   void (*gqa_layer)(ThreadPool& pool, const GqaLayer& layer, const Batch& batch, float* hidden);
+  // out (num_tokens, num_heads * head_dim); tokens of rows (num_tokens, num_heads, head_dim) lie stride floats apart.
+  void (*gqa_attention)(ThreadPool& pool, const KeyValueCache& cache, const AttentionSegment* segments,
+                        int64_t num_segments, const float* rows, int64_t stride, int64_t num_heads, float scale,
+                        float* out);
+  // key, value (num_rows, num_kv_heads, head_dim), rows some floats apart.
+  void (*gqa_write)(ThreadPool& pool, const KeyValueCache& cache, const int64_t* slots, int64_t num_rows,
+                    const float* key, int64_t key_stride, const float* value, int64_t value_stride);
+  // The same, contiguous.
+  void (*gqa_read)(const KeyValueCache& cache, const int64_t* slots, int64_t num_rows, float* key, float* value);
+  // out (num_rows, size), which may be x.
+  void (*rms_norm)(ThreadPool& pool, const float* x, int64_t num_rows, int64_t size, const float* weight,
+                   float epsilon, float* out);
+  // Turns the first 2 * num_pairs numbers of each head; turns (num_tokens, num_pairs) pairs of cosine and sine.
+  void (*rotate)(ThreadPool& pool, float* x, int64_t num_tokens, int64_t stride, int64_t num_heads,
+                 int64_t head_dim, const float* turns, int64_t num_pairs);
+  // out (count,) = silu(gate) * up, which may be either.
+  void (*silu_multiply)(ThreadPool& pool, const float* gate, const float* up, int64_t count, float* out);
 };
 
 // Null where this processor lacks the instructions.

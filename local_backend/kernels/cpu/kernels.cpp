@@ -14,6 +14,12 @@ const KernelTable kTable = {
     .feed_forward = feed_forward,
     .mixture = mixture,
     .gqa_layer = gqa_layer,
+    .gqa_attention = gqa_attention,
+    .gqa_write = gqa_write,
+    .gqa_read = gqa_read,
+    .rms_norm = rms_norm,
+    .rotate = rotate,
+    .silu_multiply = silu_multiply,
 };
 
 }  // namespace deepseek::ISA
