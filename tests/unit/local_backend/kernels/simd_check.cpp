@@ -7,10 +7,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
-#include <functional>
 #include <limits>
-#include <random>
-#include <vector>
 
 #include "activation.h"
 
@@ -21,14 +18,21 @@ namespace {
 constexpr int kRounds = 2000;
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-std::mt19937 generator(1);
+uint64_t state = 1;
 int failures = 0;
 
 void report(const char* name, int lane, double got, double expected) {
   if (++failures <= 20) std::printf("%s: lane %d is %.9g, not %.9g\n", name, lane, got, expected);
 }
 
-int64_t uniform(int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(generator); }
+// xorshift64* (Vigna).
+int64_t uniform(int64_t low, int64_t high) {
+  state ^= state >> 12;
+  state ^= state << 25;
+  state ^= state >> 27;
+  const uint64_t bits = (state * 2685821657736338717u) >> 16;
+  return low + static_cast<int64_t>(bits % static_cast<uint64_t>(high - low + 1));
+}
 
 // A sign, an exponent between -20 and 20, any mantissa; now and then exactly 0, a half or something large.
 float any_float() {
@@ -41,22 +45,14 @@ bool same(float a, float b) { return a == b || (std::isnan(a) && std::isnan(b));
 
 struct Lanes {
   float lane[16];
-  explicit Lanes(std::function<float()> make = any_float) { std::generate(lane, lane + 16, make); }
+  Lanes() { std::generate(lane, lane + 16, any_float); }
+  explicit Lanes(float (*make)()) { std::generate(lane, lane + 16, make); }
   explicit Lanes(Floats x) { store(lane, x); }
   Floats floats() const { return load(lane); }
 };
 
-// Integers, all 32 bits of them, by way of two sums of 16 bits that floats hold exactly.
-std::vector<int64_t> values_of(Integers x) {
-  std::vector<int64_t> lanes(16);
-  static_assert(sizeof(Integers) == 64, "sixteen int32");
-  int32_t raw[16];
-  std::memcpy(raw, &x, 64);
-  std::copy(raw, raw + 16, lanes.begin());
-  return lanes;
-}
-
-void expect(const char* name, Floats got, const std::function<float(int)>& expected, double tolerance = 0) {
+template <typename Expected>
+void expect(const char* name, Floats got, const Expected& expected, double tolerance = 0) {
   const Lanes lanes(got);
   for (int i = 0; i < 16; ++i) {
     const float want = expected(i);
@@ -66,10 +62,13 @@ void expect(const char* name, Floats got, const std::function<float(int)>& expec
   }
 }
 
-void expect(const char* name, Integers got, const std::function<int64_t(int)>& expected) {
-  const std::vector<int64_t> lanes = values_of(got);
+template <typename Expected>
+void expect(const char* name, Integers got, const Expected& expected) {
+  static_assert(sizeof(Integers) == 64);
+  int32_t lanes[16];
+  std::memcpy(lanes, &got, 64);
   for (int i = 0; i < 16; ++i) {
-    if (lanes[i] != expected(i)) report(name, i, static_cast<double>(lanes[i]), static_cast<double>(expected(i)));
+    if (lanes[i] != expected(i)) report(name, i, lanes[i], static_cast<double>(expected(i)));
   }
 }
 
