@@ -69,6 +69,7 @@ class _Fields(BaseModel):
     max_retries: int = Field(default=2, ge=0, le=10)
     quantization: Quantization = "auto"
     cache_dtype: CacheDtype = "auto"
+    prefix_cache_gb: float | None = Field(default=None, ge=0, le=1e6)
     ledger: bool = True
     currency: Literal["USD", "CNY"] = "USD"
     budget_per_day: float | None = Field(default=None, ge=0, allow_inf_nan=False)
@@ -99,10 +100,10 @@ class Settings(_Fields, BaseSettings):
         max_retries: How often a failed request is sent again.
         quantization: Weights of the local backend: `auto` is what fits memory; see EngineConfig.
         cache_dtype: The local backend's cache; int8 and int6 need latent attention (DeepSeek-V2 and later).
+        prefix_cache_gb: Disk for the local backend's prefixes of long prompts; 0 is off, None its default.
         ledger: Whether token counts and cost of every call are kept; see `deepseek-apps cost`.
         currency: What amounts are shown in: USD or CNY.
-        budget_per_day: US dollars that all calls of a day may cost, local midnight to midnight, over all
-            processes of this user; None is no limit.
+        budget_per_day: US dollars that all this user's calls of a local day may cost; None is no limit.
     """
 
     model_config = SettingsConfigDict(
@@ -111,6 +112,11 @@ class Settings(_Fields, BaseSettings):
         env_prefix=ENV_PREFIX,
         env_ignore_empty=True,
     )
+
+    @property
+    def prefix_cache_bytes(self) -> int | None:
+        """prefix_cache_gb as the engine takes it."""
+        return None if self.prefix_cache_gb is None else int(self.prefix_cache_gb * 1e9)
 
     @classmethod
     def settings_customise_sources(

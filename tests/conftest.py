@@ -27,6 +27,14 @@ def private_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_prefixes_on_disk() -> Iterator[None]:
+    """Let no answer depend on what an earlier run left on disk; tests of that say how much they may take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEEPSEEK_APPS_PREFIX_CACHE_GB", "0")
+        yield
+
+
 @pytest.fixture(scope="session")
 def starter_small_gguf() -> Path:
     """The small starter model's file; `make test` pulls it before it runs the tests."""

@@ -32,17 +32,23 @@ class WantedModel:
     Attributes:
         model: Catalogue name or path.
         quantization, cache_dtype: How weights and cache are kept.
+        prefix_cache_bytes: Disk for prefixes; None is the engine's default.
     """
 
     model: str
     quantization: Quantization = "auto"
     cache_dtype: CacheDtype = "auto"
+    prefix_cache_bytes: int | None = None
 
     def engine_config(self) -> EngineConfig:
         """Return what the engine is told."""
         from local_backend.config import EngineConfig  # noqa: PLC0415  lazy: loads torch
 
-        return EngineConfig(quantization=self.quantization, cache_dtype=self.cache_dtype)
+        return EngineConfig(
+            quantization=self.quantization,
+            cache_dtype=self.cache_dtype,
+            prefix_cache_bytes=self.prefix_cache_bytes,
+        )
 
 
 class Engines:

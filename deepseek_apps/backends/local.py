@@ -60,6 +60,7 @@ class LocalBackend(Backend):
     Attributes:
         default_model: Catalogue name or path of the model that answers.
         quantization, cache_dtype: How weights and cache are kept; see local_backend's EngineConfig.
+        prefix_cache_bytes: Disk for prefixes of long prompts; see there too.
         notice: Told, before a model is loaded, what was chosen for it and whether it fits. Not part of the
             backend's value.
     """
@@ -69,6 +70,7 @@ class LocalBackend(Backend):
     base_url: str = LOCAL_BASE_URL
     quantization: Quantization = "auto"
     cache_dtype: CacheDtype = "auto"
+    prefix_cache_bytes: int | None = None
     notice: Notice | None = field(default=None, repr=False, compare=False)
 
     def transport(self, inner: httpx2.BaseTransport | None = None) -> httpx2.BaseTransport:  # noqa: ARG002
@@ -103,7 +105,8 @@ class LocalBackend(Backend):
     def _handler(self) -> Handler:
         require_local_extras()
         model = self.default_model or catalogue().default_local_model
-        return _SharedHandler(WantedModel(model, self.quantization, self.cache_dtype), self.notice)
+        wanted = WantedModel(model, self.quantization, self.cache_dtype, self.prefix_cache_bytes)
+        return _SharedHandler(wanted, self.notice)
 
 
 def require_local_extras() -> None:

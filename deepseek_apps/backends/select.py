@@ -186,6 +186,7 @@ def _local(settings: Settings, addresses: tuple[str, ...] | None) -> Target:
         default_model=named or catalogue().default_local_model,
         quantization=settings.quantization,
         cache_dtype=settings.cache_dtype,
+        prefix_cache_bytes=settings.prefix_cache_bytes,
     )
     return Target(label=backend.name, replicas=(backend,), images=False)
 

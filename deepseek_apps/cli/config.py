@@ -13,7 +13,17 @@ __all__ = ["app"]
 app = typer.Typer(help="Show and change the settings.", no_args_is_help=True)
 
 # Offered by completion only: `deepseek_apps.settings` decides what is accepted, but is slow to load.
-KEYS = ("backend", "model", "base_url", "timeout", "max_retries", "currency", "budget_per_day", "ledger")
+KEYS = (
+    "backend",
+    "model",
+    "base_url",
+    "timeout",
+    "max_retries",
+    "currency",
+    "budget_per_day",
+    "ledger",
+    "prefix_cache_gb",
+)
 
 
 def _complete_key(incomplete: str) -> list[str]:

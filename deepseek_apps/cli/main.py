@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from deepseek_apps.cli import ask, balance, batch, chat, config, cost, doctor, models, serve
+from deepseek_apps.cli import ask, balance, batch, cache, chat, config, cost, doctor, models, serve
 from deepseek_apps.cli.failure import ExitCode, explain
 
 __all__ = ["app", "main"]
@@ -35,6 +35,7 @@ app.command()(ask.ask)
 app.command()(chat.chat)
 app.command()(batch.batch)
 app.add_typer(models.app, name="models")
+app.add_typer(cache.app, name="cache")
 app.command()(serve.serve)
 app.command()(doctor.doctor)
 app.command()(balance.balance)

@@ -15,6 +15,7 @@ __all__ = [
     "JsonOption",
     "MaxTokensOption",
     "ModelOption",
+    "PrefixCacheOption",
     "QuantizationName",
     "QuantizationOption",
     "SeedOption",
@@ -96,6 +97,15 @@ CacheDtypeOption = Annotated[
         "--cache-dtype",
         help="Type of the cache; int8 and int6 save memory, and need a model with latent attention.",
         show_default="the setting, else auto",
+    ),
+]
+PrefixCacheOption = Annotated[
+    float | None,
+    typer.Option(
+        "--prefix-cache-gb",
+        min=0.0,
+        help="Disk for the computed prefixes of long prompts, over all models; 0 keeps none.",
+        show_default="the setting, else 4.3, or a tenth of the free disk",
     ),
 ]
 SystemOption = Annotated[str | None, typer.Option("--system", "-s", help="System prompt.")]

@@ -65,7 +65,10 @@ def local_model_name(model: str | None) -> str:
 
 
 def engine_config(
-    *, quantization: QuantizationName | None = None, cache_dtype: CacheDtypeName | None = None
+    *,
+    quantization: QuantizationName | None = None,
+    cache_dtype: CacheDtypeName | None = None,
+    prefix_cache_gb: float | None = None,
 ) -> EngineConfig:
     """Return how the embedded engine runs models; what is not given comes from the settings.
 
@@ -75,8 +78,14 @@ def engine_config(
     from deepseek_apps.settings import load_settings  # noqa: PLC0415  lazy, as above
     from local_backend.config import EngineConfig  # noqa: PLC0415  an optional package
 
-    settings = load_settings(quantization=quantization, cache_dtype=cache_dtype)
-    return EngineConfig(quantization=settings.quantization, cache_dtype=settings.cache_dtype)
+    settings = load_settings(
+        quantization=quantization, cache_dtype=cache_dtype, prefix_cache_gb=prefix_cache_gb
+    )
+    return EngineConfig(
+        quantization=settings.quantization,
+        cache_dtype=settings.cache_dtype,
+        prefix_cache_bytes=settings.prefix_cache_bytes,
+    )
 
 
 def system_messages(system: str | None) -> list[dict[str, Any]]:

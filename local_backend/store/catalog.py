@@ -19,7 +19,7 @@ from local_backend.errors import (
 from local_backend.store.lock import model_lock
 from local_backend.store.model_rows import ModelRow, catalogue, find
 from local_backend.store.partial import resumable_bytes
-from local_backend.store.paths import models_dir, packed_dir
+from local_backend.store.paths import models_dir, packed_dir, prefixes_dir
 from local_backend.store.source_hash import remembered_hash
 
 __all__ = [
@@ -104,7 +104,7 @@ def installed() -> list[InstalledModel]:
 
 
 def remove(name: str) -> int:
-    """Delete a model's file, what a pull left of it, and the weights packed from it.
+    """Delete a model's file, what a pull left of it, the weights packed from it and its cached prefixes.
 
     Returns:
         Bytes freed; 0 when nothing was there.
@@ -117,7 +117,8 @@ def remove(name: str) -> int:
     row = find(name)
     folder = models_dir() / row.id
     with model_lock(row.id, wait=False):
-        doomed = [folder, *_packed_copies(row)] if folder.is_dir() else _packed_copies(row)
+        derived = [*_packed_copies(row), *_derived(row, prefixes_dir())]
+        doomed = [folder, *derived] if folder.is_dir() else derived
         freed = sum(_tree_bytes(path) for path in doomed)
         for path in doomed:
             shutil.rmtree(path)
@@ -160,8 +161,13 @@ def _inspect(row: ModelRow) -> InstalledModel:
 
 
 def _packed_copies(row: ModelRow) -> list[Path]:
+    return _derived(row, packed_dir())
+
+
+def _derived(row: ModelRow, root: Path) -> list[Path]:
+    """Directories under root that are named by the hash of the model's file."""
     hashes = {row.sha256, remembered_hash(model_path(row))}
-    return [path for sha in hashes if sha for path in sorted(packed_dir().glob(f"{sha}-*")) if path.is_dir()]
+    return [path for sha in hashes if sha for path in sorted(root.glob(f"{sha}-*")) if path.is_dir()]
 
 
 def _tree_bytes(root: Path) -> int:

@@ -30,6 +30,15 @@ def test_settings_reach_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cache_dtype" in config_path().read_text()
 
 
+def test_the_disk_for_prefixes_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPSEEK_APPS_PREFIX_CACHE_GB", "0.25")
+    backend = select_backend(load_settings(backend="local"))
+    assert isinstance(backend, LocalBackend)
+    assert backend.prefix_cache_bytes == 250_000_000
+    wanted = WantedModel("starter", prefix_cache_bytes=backend.prefix_cache_bytes)
+    assert wanted.engine_config().prefix_cache_bytes == 250_000_000
+
+
 def test_a_wrong_choice_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPSEEK_APPS_QUANTIZATION", "int3")
     with pytest.raises(SettingsError, match="int3"):

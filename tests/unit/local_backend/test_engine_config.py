@@ -21,6 +21,12 @@ def test_limits_are_at_least_one(name: str, value: int) -> None:
     assert name in caught.value.help_message
 
 
+def test_the_disk_for_prefixes_may_be_none_but_not_negative() -> None:
+    assert EngineConfig(prefix_cache_bytes=0).prefix_cache_bytes == 0
+    with pytest.raises(ConfigError, match="prefix_cache_bytes=-1 must not be negative"):
+        EngineConfig(prefix_cache_bytes=-1)
+
+
 def test_every_running_request_needs_a_token_per_step() -> None:
     with pytest.raises(ConfigError, match="max_num_batched_tokens=3 is less than max_num_seqs=4"):
         EngineConfig(max_num_batched_tokens=3, max_num_seqs=4)
