@@ -28,7 +28,7 @@ def doctor(
     base_url: BaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check Python, torch, processor, settings, model and memory; each line says what to do.
+    """Check Python, torch, processor, kernels, settings, model and memory; each line says what to do.
 
     Ends with exit code 1 if something that is needed fails.
     """
@@ -59,6 +59,7 @@ def _checks(target: _Target, *, generate: bool) -> Iterator[Check]:
     from deepseek_apps.cli.checks import Check, checked, machine_checks, settings_checks  # noqa: PLC0415
 
     yield from machine_checks()
+    yield checked("cpu kernels", _kernels)
     yield from settings_checks()
     backend = checked("backend", lambda: _backend(target))
     yield backend
@@ -79,6 +80,18 @@ def _checks(target: _Target, *, generate: bool) -> Iterator[Check]:
     else:
         reason = "not asked for" if not generate else "something above must be mended first"
         yield Check(name="answer", status="skip", detail=reason)
+
+
+def _kernels() -> Check:
+    from deepseek_apps.cli.checks import Check  # noqa: PLC0415
+    from local_backend.errors import NativeLibraryError  # noqa: PLC0415
+    from local_backend.kernels.native_library import open_native  # noqa: PLC0415
+
+    try:
+        isas = open_native().isas
+    except NativeLibraryError as error:
+        return Check(name="cpu kernels", status="warn", detail=str(error), next_step=error.help_message)
+    return Check(name="cpu kernels", status="ok", detail=f"{isas[0]}, the best of {', '.join(isas)}")
 
 
 def _backend(target: _Target) -> Check:

@@ -27,10 +27,14 @@ __all__ = [
 
 ABI_VERSION = 1  # kAbiVersion of api.cpp: both change when a signature, a struct or a weight layout does
 LIBRARY_PATH = Path(__file__).with_name("cpu") / ("_native.dll" if sys.platform == "win32" else "_native.so")
-BUILD_HELP = (
-    "Install again with a C++20 compiler (GCC 11, Clang 14 or later; Debian, Ubuntu: apt install g++):"
-    " pip install --force-reinstall --no-deps deepseek-apps, or `make native` in a checkout."
+INSTALL_AGAIN = (
+    "pip install --force-reinstall --no-deps --no-cache-dir deepseek-apps (in a checkout: make native)"
 )
+BUILD_HELP = (
+    "Slower kernels are used. To build these, install a C++20 compiler (GCC 11, Clang 14 or later;"
+    f" Debian, Ubuntu: apt install g++), then {INSTALL_AGAIN}."
+)
+STALE_HELP = f"Slower kernels are used. Install again: {INSTALL_AGAIN}."
 
 _int = ctypes.c_int
 _int64 = ctypes.c_int64
@@ -38,7 +42,7 @@ _float = ctypes.c_float
 _pointer = ctypes.c_void_p  # also takes the address of a tensor, and byref() of a struct
 _text = ctypes.c_char_p
 # Result and arguments of every function that api.cpp exports; a test compares them with it.
-SIGNATURES = {
+SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "deepseek_abi_version": (_int, ()),
     "deepseek_isa_name": (_text, (_int,)),
     "deepseek_isa_usable": (_int, (_text,)),
@@ -58,6 +62,12 @@ SIGNATURES = {
         (_pointer, _pointer, _pointer, _int64, _pointer, _int64, _pointer, _int64),
     ),
     "deepseek_gqa_read": (None, (_pointer, _pointer, _pointer, _int64, _pointer, _pointer)),
+    "deepseek_latent_write": (None, (_pointer, _pointer, _pointer, _int64, _pointer, _pointer)),
+    "deepseek_latent_read": (None, (_pointer, _pointer, _pointer, _int64, _pointer)),
+    "deepseek_latent_attention": (
+        None,
+        (_pointer, _pointer, _pointer, _int64, _pointer, _int64, _float, _pointer),
+    ),
     "deepseek_rms_norm": (None, (_pointer, _pointer, _int64, _int64, _pointer, _float, _pointer)),
     "deepseek_rotate": (
         None,
@@ -112,7 +122,7 @@ def open_native(path: Path = LIBRARY_PATH) -> NativeLibrary:
         functions = ctypes.CDLL(str(path))
     except OSError as error:
         raise NativeLibraryError(
-            f"the CPU kernels cannot be loaded: {error}", help_message=BUILD_HELP
+            f"the CPU kernels cannot be loaded: {error}", help_message=STALE_HELP
         ) from error
     _declare(functions, path)
     isas = tuple(_usable_isas(functions))
@@ -132,12 +142,12 @@ def _declare(functions: ctypes.CDLL, path: Path) -> None:
             function.restype, function.argtypes = result, arguments
     except AttributeError as error:
         raise NativeLibraryError(
-            f"the CPU kernels are out of date: {error}", help_message=BUILD_HELP
+            f"the CPU kernels are out of date: {error}", help_message=STALE_HELP
         ) from error
     if version != ABI_VERSION:
         raise NativeLibraryError(
             f"the CPU kernels are out of date: {path} has version {version}, this code needs {ABI_VERSION}",
-            help_message=BUILD_HELP,
+            help_message=STALE_HELP,
         )
 
 

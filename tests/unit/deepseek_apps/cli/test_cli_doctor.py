@@ -7,6 +7,8 @@ import json
 import pytest
 from scripted_server import scripted_server
 
+from local_backend.kernels import native_library
+
 SECRET = "sk-0123456789abcdef"
 
 
@@ -36,6 +38,20 @@ def test_a_server_that_does_not_answer_fails(cli, monkeypatch) -> None:
     monkeypatch.setenv("DEEPSEEK_APPS_MAX_RETRIES", "0")
     code, checks = report(cli, "--base-url", "http://127.0.0.1:9/v1")
     assert (code, checks["answer"]["status"]) == (1, "fail")
+
+
+@pytest.mark.skipif(not native_library.LIBRARY_PATH.exists(), reason="the CPU kernels are not built")
+def test_the_kernels_in_use_are_named(cli) -> None:
+    _, checks = report(cli, "--no-generate")
+    assert checks["cpu kernels"]["status"] == "ok"
+    assert checks["cpu kernels"]["detail"].endswith("portable")
+
+
+def test_kernels_that_cannot_be_used_are_a_warning(cli, monkeypatch) -> None:
+    monkeypatch.setattr(native_library, "ABI_VERSION", 999)
+    _, checks = report(cli, "--no-generate")
+    assert checks["cpu kernels"]["status"] == "warn"
+    assert "pip install" in checks["cpu kernels"]["next_step"]
 
 
 def test_no_generate_asks_nothing(cli) -> None:
