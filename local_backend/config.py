@@ -10,7 +10,7 @@ from local_backend.errors import ConfigError
 
 __all__ = ["CacheDtype", "DeviceChoice", "EngineConfig", "KernelChoice", "Quantization", "Speculation"]
 
-KernelChoice = Literal["auto", "reference"]
+KernelChoice = Literal["auto", "native", "torch", "reference"]
 Quantization = Literal["auto", "none", "int8", "int4"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 CacheDtype = Literal["auto", "float32", "bfloat16", "int8", "int6"]
@@ -39,7 +39,8 @@ class EngineConfig:
             that no answer waits much longer than that for its next token.
         block_size: Positions per KV block.
         device: Where weights and cache lie; "auto" is the first CUDA device if there is one.
-        kernels: "auto" picks the fastest for the device; "reference" is float32 torch throughout.
+        kernels: "auto" picks the fastest for the device. On a CPU "native" is C++ (docs/kernels.md), "torch"
+            its packed int4 operator, "reference" float32 torch throughout, on any device.
         quantization: For unquantised sources: "none" keeps them, "int8"/"int4" pack in groups of 32,
             "auto" takes int8 if that fits the available memory, else int4 (load_plan.py). Quantised GGUF
             tensors keep their own precision.
@@ -49,7 +50,7 @@ class EngineConfig:
             (docs/prefix-cache.md); 0 is none, None is 4 GiB or a tenth of the free disk, the lesser.
         speculation: Guess tokens ahead and verify several at once, which changes when tokens come and not
             which (docs/speculation.md). "auto" does so as far as it is measured to pay.
-        num_threads: Torch threads; None leaves torch's default.
+        num_threads: Threads of the kernels and of torch; None is torch's default, one per core.
 
     Raises:
         ConfigError: A value is out of range.

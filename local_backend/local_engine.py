@@ -231,7 +231,7 @@ def _start_engine(
 
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
-    kernels = select_kernels(config.kernels, select_device(config.device))
+    kernels = select_kernels(config.kernels, select_device(config.device), config.num_threads)
     plan = plan_load(path, config, kernels, digest=digest)
     _log.info("%s: %s", path.name, plan.describe())
     plan.check()

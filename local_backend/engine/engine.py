@@ -45,7 +45,7 @@ class Engine:
         self.scheduler = Scheduler(self.blocks, config.num_seqs, batched_tokens(model.config, config))
         self.vocab_size = model.config.vocab_size
         self._model_config = model.config
-        self._runner = ModelRunner(model, self.pool)
+        self._runner = ModelRunner(model.with_native_layers(self.pool), self.pool)
         self._sampler = Sampler()
         self._speculator = Speculator(config.speculation, self.max_model_len)
         self._pace = PrefillPace(config.max_step_seconds, self.scheduler.max_num_batched_tokens)

@@ -11,6 +11,7 @@ from torch import Tensor
 from local_backend.architecture import ModelConfig
 from local_backend.cache.latent_pool import LatentPool
 from local_backend.cache.pool import KVPool
+from local_backend.kernels.native_batch import BlockTable, NativeBatch
 from local_backend.layers.forward_context import ForwardContext, Segment
 from local_backend.layers.rope import rotary_table
 from local_backend.models.decoder import Decoder
@@ -55,20 +56,32 @@ class ModelRunner:
             positions.extend(range(start, stop))
             slots.extend(self._slots(item, start, stop))
             sampled.extend(range(len(ids) - item.samples, len(ids)))
+        rotary = self._rotary[self._tensor(positions)]
         ctx = ForwardContext(
-            rotary=self._rotary[self._tensor(positions)],
+            rotary=rotary,
             slot_mapping=self._as_range(slots),
             segments=tuple(segments),
             sampled_rows=self._tensor(sampled),
             pool=self.pool,
             expert_counts=None if self.expert_counts is None else torch.zeros_like(self.expert_counts),
             aborted=aborted,
+            batch=self._native_batch(batch, rotary, slots),
         )
         with torch.inference_mode():
             logits = self.model.forward(self._tensor(ids), ctx)
         if self.expert_counts is not None and ctx.expert_counts is not None:
             self.expert_counts += ctx.expert_counts
         return logits.cpu()
+
+    def _native_batch(self, batch: ScheduledBatch, rotary: Tensor, slots: list[int]) -> NativeBatch | None:
+        if not self.model.has_native_attention:
+            return None
+        tables = []
+        for item in batch.items:
+            context_len = item.seq.num_computed_tokens + item.num_scheduled_tokens
+            num_blocks = -(-context_len // self.pool.block_size)
+            tables.append(BlockTable(item.seq.block_table[:num_blocks], item.num_scheduled_tokens, context_len))
+        return NativeBatch(rotary, self._tensor(slots), tables)
 
     def _segment(self, item: ScheduledSequence, first_row: int, context_len: int) -> Segment:
         return Segment(

@@ -8,6 +8,8 @@ from local_backend.config import DeviceChoice, KernelChoice
 from local_backend.errors import ConfigError
 from local_backend.kernels.base import Kernels
 from local_backend.kernels.int4pack import Gemm, Int4PackKernels, pack_nibbles
+from local_backend.kernels.native import NativeKernels
+from local_backend.kernels.native_library import load_native, open_native
 from local_backend.kernels.reference import CPU, ReferenceKernels
 
 __all__ = ["select_device", "select_kernels"]
@@ -30,17 +32,35 @@ def select_device(choice: DeviceChoice = "auto") -> torch.device:
     return torch.device("cuda" if available and choice != "cpu" else "cpu")
 
 
-def select_kernels(choice: KernelChoice = "auto", device: torch.device = CPU) -> Kernels:
-    """Return the fastest set that gives right answers here; "reference" forces float32 torch.
+def select_kernels(
+    choice: KernelChoice = "auto", device: torch.device = CPU, num_threads: int | None = None
+) -> Kernels:
+    """Return the fastest set that gives right answers here.
 
-    The int4 layout is torch's private business, so it is not trusted: a small matrix is packed both ways,
-    and any difference (another CPU, another torch) means the reference set. On a GPU the reference set
-    multiplies in bfloat16.
+    Args:
+        choice: "auto" takes native kernels where they are built, then torch's, then the reference.
+        device: On a GPU it is the reference set in bfloat16, whatever is asked for but "reference".
+        num_threads: Threads of the native kernels; None takes as many as torch does.
+
+    Raises:
+        NativeLibraryError: "native", and the library cannot be used.
     """
     if choice == "reference":
         return ReferenceKernels(device)
     if device.type != "cpu":
         return ReferenceKernels(device, torch.bfloat16)
+    library = open_native() if choice == "native" else load_native() if choice == "auto" else None
+    if library is not None:
+        return NativeKernels(library, num_threads or torch.get_num_threads())
+    return _torch_kernels()
+
+
+def _torch_kernels() -> Kernels:
+    """Torch's packed int4 operator, or the reference set.
+
+    The operator's layout is torch's private business, so it is not trusted: a small matrix is packed both
+    ways, and any difference (another CPU, another torch) means the reference set.
+    """
     block_rows = BLOCK_ROWS.get(torch.backends.cpu.get_cpu_capability())
     if block_rows is None or not _layout_matches(block_rows):
         return ReferenceKernels()

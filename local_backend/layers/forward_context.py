@@ -9,6 +9,7 @@ from torch import Tensor
 
 from local_backend.cache.latent_pool import LatentPool
 from local_backend.cache.pool import KVPool
+from local_backend.kernels.native_batch import NativeBatch
 
 __all__ = ["ForwardContext", "Segment"]
 
@@ -58,6 +59,7 @@ class ForwardContext:
         pool: Keys and values, or latents.
         expert_counts: (num_hidden_layers, n_routed_experts) int64 to count into; None counts nothing.
         aborted: Polled between layers; True ends the pass early with ForwardAborted.
+        batch: The same as native calls see it; None when no layer needs it.
     """
 
     rotary: Tensor
@@ -67,6 +69,7 @@ class ForwardContext:
     pool: KVPool | LatentPool
     expert_counts: Tensor | None
     aborted: Callable[[], bool]
+    batch: NativeBatch | None = None
 
     @property
     def key_values(self) -> KVPool:

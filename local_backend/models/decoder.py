@@ -9,11 +9,16 @@ import torch
 from torch import Tensor
 
 from local_backend.architecture import ModelConfig
+from local_backend.cache.latent_pool import LatentPool
+from local_backend.cache.pool import KVPool
 from local_backend.kernels.base import Kernels, PackedWeight
+from local_backend.kernels.native import NativeKernels
 from local_backend.layers.forward_context import ForwardContext
 from local_backend.layers.linear import Linear
 from local_backend.models.mla import MLAttention
 from local_backend.models.mlp import FeedForward
+from local_backend.models.native_attention import native_attention
+from local_backend.models.native_blocks import Block, native_feed_forward
 from local_backend.models.rotated_cache import CacheRotator
 from local_backend.models.wiring import Wiring
 from local_backend.store.packed_file import PackedModel
@@ -34,10 +39,26 @@ class Attention(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
+    """One layer; its halves may also be single calls, which then take the place of norm and block."""
+
     input_layernorm: Tensor
     attention: Attention
     post_attention_layernorm: Tensor
     feed_forward: FeedForward
+    native_attention: Block | None = None
+    native_feed_forward: Block | None = None
+
+    def run(self, hidden: Tensor, ctx: ForwardContext, kernels: Kernels, eps: float) -> None:
+        """Add both halves to float32 hidden (num_tokens, hidden_size), in place."""
+        if self.native_attention is not None:
+            self.native_attention(hidden, ctx)
+        else:
+            hidden.add_(self.attention(kernels.rms_norm(hidden, self.input_layernorm, eps), ctx))
+        if self.native_feed_forward is not None:
+            self.native_feed_forward(hidden, ctx)
+        else:
+            normed = kernels.rms_norm(hidden, self.post_attention_layernorm, eps)
+            hidden.add_(self.feed_forward(normed, ctx))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +98,11 @@ class Decoder:
             lm_head=Linear(packed.weights[head], None, kernels),
         )
 
+    @property
+    def has_native_attention(self) -> bool:
+        """Whether any layer reads ForwardContext.batch."""
+        return any(layer.native_attention is not None for layer in self.layers)
+
     def with_rotated_latents(self) -> Decoder:
         """Return the same model over a rotated latent cache, which can be rounded at less cost.
 
@@ -93,6 +119,27 @@ class Decoder:
         )
         return replace(self, layers=tuple(layers))
 
+    def with_native_layers(self, pool: KVPool | LatentPool) -> Decoder:
+        """Return the same model with layers as single native calls, wherever the kernels have one.
+
+        Args:
+            pool: The cache that the model will run over.
+        """
+        if not isinstance(self.kernels, NativeKernels):
+            return self
+        kernels, eps = self.kernels, self.config.rms_norm_eps
+        layers = (
+            replace(
+                layer,
+                native_attention=native_attention(layer.attention, layer.input_layernorm, eps, kernels, pool),
+                native_feed_forward=native_feed_forward(
+                    layer.feed_forward, layer.post_attention_layernorm, eps, kernels
+                ),
+            )
+            for layer in self.layers
+        )
+        return replace(self, layers=tuple(layers))
+
     def forward(self, token_ids: Tensor, ctx: ForwardContext) -> Tensor:
         """Run (num_tokens,) ids; returns float32 logits (num_sampled, vocab_size) of ctx.sampled_rows.
 
@@ -104,9 +151,7 @@ class Decoder:
         for layer in self.layers:
             if ctx.aborted():
                 raise ForwardAbortedError
-            hidden.add_(layer.attention(kernels.rms_norm(hidden, layer.input_layernorm, eps), ctx))
-            normed = kernels.rms_norm(hidden, layer.post_attention_layernorm, eps)
-            hidden.add_(layer.feed_forward(normed, ctx))
+            layer.run(hidden, ctx, kernels, eps)
         if not ctx.sampled_rows.numel():
             return torch.empty(0, self.config.vocab_size)
         last = kernels.rms_norm(hidden[ctx.sampled_rows], self.norm, eps)
