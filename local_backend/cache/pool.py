@@ -11,6 +11,7 @@ from local_backend.architecture import ModelConfig
 from local_backend.cache.block_bytes import BlockBytes
 from local_backend.cache.latent_pool import LatentPool
 from local_backend.cache.sizing import bytes_per_token, fit_context, kept_dtype
+from local_backend.cache.tiled_pool import TiledKVPool
 from local_backend.config import EngineConfig
 
 __all__ = ["KVPool", "allocate_pool", "bytes_per_token"]
@@ -108,8 +109,20 @@ class KVPool:
 
 
 def allocate_pool(
-    model: ModelConfig, engine: EngineConfig, dtype: torch.dtype, device: torch.device | None = None
-) -> KVPool | LatentPool:
-    """Allocate the pool that the model's attention needs; arguments and errors as in KVPool.allocate."""
+    model: ModelConfig,
+    engine: EngineConfig,
+    dtype: torch.dtype,
+    device: torch.device | None = None,
+    *,
+    tiled: bool = False,
+) -> KVPool | LatentPool | TiledKVPool:
+    """Allocate the pool that the model's attention needs; arguments and errors as in KVPool.allocate.
+
+    Args:
+        model, engine, dtype, device: As there.
+        tiled: Whether the kernels read tiles.
+    """
+    if tiled and TiledKVPool.fits(model, engine):
+        return TiledKVPool.allocate(model, engine)
     kind = KVPool if model.mla is None else LatentPool
     return kind.allocate(model, engine, dtype, device)

@@ -19,6 +19,7 @@ from local_backend.engine.sampler import SampledToken, Sampler
 from local_backend.engine.sampling import Floats
 from local_backend.engine.speculator import SpeculationStatistics, Speculator
 from local_backend.errors import OutOfBlocksError, RequestError, RequestTooLongError
+from local_backend.kernels.native import NativeKernels
 from local_backend.models.decoder import Decoder, ForwardAbortedError
 from local_backend.sampling_params import SamplingParams
 from local_backend.scheduler.batch import ScheduledSequence
@@ -40,7 +41,13 @@ class Engine:
         self.config = config
         if config.cache_dtype in ROUNDED:
             model = model.with_rotated_latents()
-        self.pool = allocate_pool(model.config, config, model.kernels.dtype, model.kernels.device)
+        self.pool = allocate_pool(
+            model.config,
+            config,
+            model.kernels.dtype,
+            model.kernels.device,
+            tiled=isinstance(model.kernels, NativeKernels),
+        )
         self.blocks = BlockManager(self.pool.num_blocks, config.block_size)
         self.scheduler = Scheduler(self.blocks, config.num_seqs, batched_tokens(model.config, config))
         self.vocab_size = model.config.vocab_size

@@ -11,6 +11,7 @@ from torch import Tensor
 from local_backend.architecture import ModelConfig
 from local_backend.cache.latent_pool import LatentPool
 from local_backend.cache.pool import KVPool
+from local_backend.cache.tiled_pool import TiledKVPool
 from local_backend.kernels.native_batch import BlockTable, NativeBatch
 from local_backend.layers.forward_context import ForwardContext, Segment
 from local_backend.layers.rope import rotary_table
@@ -28,7 +29,7 @@ class ModelRunner:
             None without experts.
     """
 
-    def __init__(self, model: Decoder, pool: KVPool | LatentPool) -> None:
+    def __init__(self, model: Decoder, pool: KVPool | LatentPool | TiledKVPool) -> None:
         self.model = model
         self.pool = pool
         self._device = model.kernels.device
@@ -80,7 +81,9 @@ class ModelRunner:
         for item in batch.items:
             context_len = item.seq.num_computed_tokens + item.num_scheduled_tokens
             num_blocks = -(-context_len // self.pool.block_size)
-            tables.append(BlockTable(item.seq.block_table[:num_blocks], item.num_scheduled_tokens, context_len))
+            tables.append(
+                BlockTable(item.seq.block_table[:num_blocks], item.num_scheduled_tokens, context_len)
+            )
         return NativeBatch(rotary, self._tensor(slots), tables)
 
     def _segment(self, item: ScheduledSequence, first_row: int, context_len: int) -> Segment:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from local_backend.cache.latent_pool import LatentPool
 from local_backend.cache.pool import KVPool
+from local_backend.cache.tiled_pool import TiledKVPool
 from local_backend.kernels.native_batch import NativeBatch
 
 __all__ = ["ForwardContext", "Segment"]
@@ -66,15 +67,15 @@ class ForwardContext:
     slot_mapping: tuple[int, int] | Tensor
     segments: tuple[Segment, ...]
     sampled_rows: Tensor
-    pool: KVPool | LatentPool
+    pool: KVPool | LatentPool | TiledKVPool
     expert_counts: Tensor | None
     aborted: Callable[[], bool]
     batch: NativeBatch | None = None
 
     @property
-    def key_values(self) -> KVPool:
+    def key_values(self) -> KVPool | TiledKVPool:
         """The pool of a model with grouped-query attention."""
-        assert isinstance(self.pool, KVPool)
+        assert isinstance(self.pool, KVPool | TiledKVPool)
         return self.pool
 
     @property

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from local_backend.cache.pool import KVPool
+from local_backend.cache.tiled_pool import TiledKVPool
 from local_backend.kernels.base import Kernels
 from local_backend.layers.forward_context import ForwardContext, Segment
 from local_backend.layers.linear import Linear, StackedLinear
@@ -49,7 +50,7 @@ class GroupedQueryAttention:
         rows = [self._attend(query, segment, pool) for segment in ctx.segments]
         return self.o_proj(rows[0] if len(rows) == 1 else torch.cat(rows))
 
-    def _attend(self, query: Tensor, segment: Segment, pool: KVPool) -> Tensor:
+    def _attend(self, query: Tensor, segment: Segment, pool: KVPool | TiledKVPool) -> Tensor:
         key, value = pool.read(self.layer, segment.slots)
         rows = query[segment.start : segment.end]
         return self.kernels.attention(rows, key, value, self.head_dim**-0.5)

@@ -28,9 +28,7 @@ Block = Callable[[Tensor, ForwardContext], None]
 """Adds a layer's output to float32 hidden (num_tokens, hidden_size), in place."""
 
 
-def native_feed_forward(
-    layer: FeedForward, norm: Tensor, eps: float, kernels: NativeKernels
-) -> Block | None:
+def native_feed_forward(layer: FeedForward, norm: Tensor, eps: float, kernels: NativeKernels) -> Block | None:
     """Return the layer with the norm before it as one call; None if there is no call for its form.
 
     Args:
