@@ -69,6 +69,21 @@ void deepseek_gqa_read(Kernels* kernels, const KeyValueCache* cache, const int64
   kernels->table->gqa_read(*cache, slots, num_rows, key, value);
 }
 
+void deepseek_latent_write(Kernels* kernels, const LatentCache* cache, const int64_t* slots, int64_t num_rows,
+                           const float* kv_latent, const float* k_pe) {
+  kernels->table->latent_write(kernels->pool, *cache, slots, num_rows, kv_latent, k_pe);
+}
+
+void deepseek_latent_read(Kernels* kernels, const LatentCache* cache, const int64_t* slots, int64_t num_rows,
+                          float* out) {
+  kernels->table->latent_read(kernels->pool, *cache, slots, num_rows, out);
+}
+
+void deepseek_latent_attention(Kernels* kernels, const LatentCache* cache, const AttentionSegment* segments,
+                               int64_t num_segments, const float* query, int64_t num_heads, float scale, float* out) {
+  kernels->table->latent_attention(kernels->pool, *cache, segments, num_segments, query, num_heads, scale, out);
+}
+
 void deepseek_rms_norm(Kernels* kernels, const float* x, int64_t num_rows, int64_t size, const float* weight,
                        float epsilon, float* out) {
   kernels->table->rms_norm(kernels->pool, x, num_rows, size, weight, epsilon, out);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "latent_cache.h"
 #include "layer_parts.h"
 #include "matrix.h"
 #include "thread_pool.h"
@@ -31,6 +32,14 @@ struct KernelTable {
                     const float* key, int64_t key_stride, const float* value, int64_t value_stride);
   // The same, contiguous.
   void (*gqa_read)(const KeyValueCache& cache, const int64_t* slots, int64_t num_rows, float* key, float* value);
+  // Rounds kv_latent (num_rows, rank) and k_pe (num_rows, rope) into the cache.
+  void (*latent_write)(ThreadPool& pool, const LatentCache& cache, const int64_t* slots, int64_t num_rows,
+                       const float* kv_latent, const float* k_pe);
+  // out (num_rows, rank + rope).
+  void (*latent_read)(ThreadPool& pool, const LatentCache& cache, const int64_t* slots, int64_t num_rows, float* out);
+  // out (num_tokens, num_heads, rank); query (num_tokens, num_heads, rank + rope), mapped by k_up.
+  void (*latent_attention)(ThreadPool& pool, const LatentCache& cache, const AttentionSegment* segments,
+                           int64_t num_segments, const float* query, int64_t num_heads, float scale, float* out);
   // out (num_rows, size), which may be x.
   void (*rms_norm)(ThreadPool& pool, const float* x, int64_t num_rows, int64_t size, const float* weight,
                    float epsilon, float* out);

@@ -2,6 +2,7 @@
 #include "feed_forward.h"
 #include "gqa_layer.h"
 #include "kernel_table.h"
+#include "latent_attention.h"
 #include "linear.h"
 
 namespace deepseek::ISA {
@@ -17,6 +18,9 @@ const KernelTable kTable = {
     .gqa_attention = gqa_attention,
     .gqa_write = gqa_write,
     .gqa_read = gqa_read,
+    .latent_write = latent_write,
+    .latent_read = latent_read,
+    .latent_attention = latent_attention,
     .rms_norm = rms_norm,
     .rotate = rotate,
     .silu_multiply = silu_multiply,
