@@ -5,8 +5,8 @@
 
 A file is a header (magic, key, parent, size, CRC-32 of everything else) and the blocks' bytes. It appears
 under its name by a rename, so a process killed at any moment leaves a temporary file at most. Nothing is
-synced to the disk: after a power cut, files may be empty or torn, which the checksum finds. Whatever is
-wrong with a file, it is a miss and the file is removed.
+synced to the disk: after a power cut, files may be empty or torn, which size and checksum find. Whatever is
+wrong with a file, it is a miss; it is removed, or written anew.
 
 Prompts are private: directories are 0700 and files 0600, and a directory that is not ours alone is not used.
 No token and no text is written, only hashes of them and what the model computed from them.
@@ -71,16 +71,19 @@ class SegmentFiles:
         return _HEADER.size + self.segment_bytes
 
     def touch(self, name: SegmentName) -> bool:
-        """Count a segment as used now; False if it is not there."""
+        """Count a segment as used now; False if it is not there, or cut off."""
         try:
             os.utime(self._path(name))
         except OSError:
             return False
-        return True
+        return self.holds(name)
 
     def holds(self, name: SegmentName) -> bool:
-        """Whether a segment is there; it may be gone, or prove damaged, when it is read."""
-        return self._path(name).exists()
+        """Whether a whole segment is there; it may be gone, or prove damaged, when it is read."""
+        try:
+            return self._path(name).stat().st_size == self.file_bytes
+        except OSError:
+            return False
 
     def read_into(self, name: SegmentName, buffer: memoryview) -> bool:
         """Read a segment and count it as used now.

@@ -12,7 +12,17 @@ from types import ModuleType
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-SCRIPTS = ["adapter", "kernels", "latent_cache", "memory", "quality", "speed", "startup", "v2_lite"]
+SCRIPTS = [
+    "adapter",
+    "kernels",
+    "latent_cache",
+    "memory",
+    "prefix_cache",
+    "quality",
+    "speed",
+    "startup",
+    "v2_lite",
+]
 
 
 @pytest.fixture(scope="module")

@@ -81,8 +81,10 @@ def test_any_flipped_bit_is_a_miss(files: SegmentFiles, where: int, flip: int) -
 def test_any_other_length_is_a_miss(files: SegmentFiles, cut: Callable[[bytes], bytes]) -> None:
     files.write(FIRST, DATA)
     only_file(files).write_bytes(cut(only_file(files).read_bytes()))
-    assert read(files, FIRST) is None
     assert not files.holds(FIRST)
+    assert not files.touch(FIRST)
+    assert read(files, FIRST) is None
+    assert [*files.directory.iterdir()] == []
 
 
 def test_a_write_that_fails_leaves_nothing(files: SegmentFiles) -> None:
