@@ -36,6 +36,10 @@ class NativeBatch:
         rotary: (num_tokens, 1, rotary_dim / 2) complex64.
         slots: (num_tokens,) int64.
         tables: One per sequence, in the order of their rows.
+
+    Attributes:
+        pointer: To the whole, as layers take it.
+        segments, num_segments: The part that says which positions each row sees.
     """
 
     def __init__(self, rotary: Tensor, slots: Tensor, tables: Sequence[BlockTable]) -> None:
@@ -58,3 +62,4 @@ class NativeBatch:
             num_tokens=len(slots),
         )
         self.pointer = ctypes.byref(self._struct)
+        self.segments, self.num_segments = ctypes.addressof(segments), len(tables)

@@ -16,7 +16,9 @@ __all__ = [
     "AttentionSegment",
     "Batch",
     "GqaLayer",
+    "KeyShape",
     "KeyValueCache",
+    "LatentCache",
     "Matrix",
     "Mixture",
     "Mlp",
@@ -110,6 +112,18 @@ class KeyValueCache(ctypes.Structure):
     """One layer's tiles of keys and values."""
 
     _fields_ = (("tiles", _pointer), ("num_kv_heads", _int64), ("head_dim", _int64), ("block_size", _int64))
+
+
+class KeyShape(ctypes.Structure):
+    """Numbers of a latent and of its rotary key."""
+
+    _fields_ = (("rank", _int64), ("rope", _int64))
+
+
+class LatentCache(ctypes.Structure):
+    """One layer's tiles of latents."""
+
+    _fields_ = (("tiles", _pointer), ("shape", KeyShape), ("tiles_per_block", _int64))
 
 
 class AttentionSegment(ctypes.Structure):

@@ -23,8 +23,7 @@ inline float to_codes(const float* x, int64_t n, int8_t* codes) {
     poison = multiply_add(numbers, zeros(), poison);
   }
   const float unit = std::max(largest(largest_seen) / 127.0f, 0x1p-126f);
-  const Floats inverse = splat(1.0f / unit);
-  for (int64_t i = 0; i < n; i += 16) store_int8(codes + i, to_integers(multiply(load(x + i), inverse)));
+  for (int64_t i = 0; i < n; i += 16) store_int8(codes + i, to_integers(divide(load(x + i), splat(unit))));
   return unit + sum(poison);
 }
 
