@@ -160,7 +160,7 @@ def number(value: float) -> str:
 
 
 def _median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+    return statistics.median(a / b if b else 0.0 for a, b in zip(ours, theirs, strict=True))
 
 
 def _print_table(head: list[str], rows: list[list[str]]) -> None:

@@ -60,6 +60,7 @@ def main() -> None:
             max_model_len=options.context,
             max_num_seqs=1,
             cache_dtype=options.cache_dtype,
+            speculation="off",  # guesses are measured by speculation.py; here every token is computed
             max_kv_bytes=max(1 << 30, per_position * (options.context + SPARE)),
         )
         engine = Engine(Decoder.build(packed, kernels), config)

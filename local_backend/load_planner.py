@@ -12,13 +12,13 @@ from local_backend.architecture import ModelConfig
 from local_backend.cache.sizing import bytes_per_token, fit_context
 from local_backend.config import EngineConfig, Quantization
 from local_backend.engine.engine import batched_tokens
-from local_backend.kernels.base import Kernels, Scheme
+from local_backend.kernels.base import Kernels, StoredForm
 from local_backend.load_plan import LoadPlan
 from local_backend.store.checkpoint import open_checkpoint
 from local_backend.store.memory import available_memory
 from local_backend.store.packed import WEIGHTS_FILE, packed_name
 from local_backend.store.packed_file import read_packed_config
-from local_backend.store.packed_size import FixedQuantization, packed_size, stored_schemes
+from local_backend.store.packed_size import FixedQuantization, packed_size, stored_forms
 from local_backend.store.paths import packed_dir
 
 __all__ = ["plan_load", "plan_shape"]
@@ -64,7 +64,7 @@ def plan_load(
         checkpoint.config,
         config,
         kernels,
-        stored=stored_schemes(checkpoint),
+        stored=stored_forms(checkpoint),
         names=checkpoint.names(),
         available=room,
     )
@@ -76,7 +76,7 @@ def plan_shape(
     config: EngineConfig,
     kernels: Kernels,
     *,
-    stored: Mapping[str, Scheme] | None = None,
+    stored: Mapping[str, StoredForm] | None = None,
     names: Iterable[str] | None = None,
     available: int | None = None,
 ) -> LoadPlan:

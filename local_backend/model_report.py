@@ -10,7 +10,7 @@ from typing import Literal
 from local_backend.architecture import ModelConfig
 from local_backend.config import EngineConfig
 from local_backend.errors import CheckpointError
-from local_backend.kernels.base import Kernels, Scheme
+from local_backend.kernels.base import Kernels, StoredForm
 from local_backend.kernels.dispatch import select_device, select_kernels
 from local_backend.load_plan import LoadPlan
 from local_backend.load_planner import plan_shape
@@ -24,7 +24,7 @@ from local_backend.store.footprint import (
     count_parameters,
 )
 from local_backend.store.model_config import config_from_hf
-from local_backend.store.packed_size import packed_size, stored_schemes
+from local_backend.store.packed_size import packed_size, stored_forms
 from local_backend.store.published import find_published, published_shapes
 from local_backend.store.shards import read_json
 from local_backend.store.tensor_checks import check_tensors, report_unused
@@ -146,7 +146,7 @@ def _find(target: str | Path) -> _Found:
 class _Contents:
     """What the headers of a checkpoint say."""
 
-    stored: dict[str, Scheme] = field(default_factory=dict)
+    stored: dict[str, StoredForm] = field(default_factory=dict)
     names: frozenset[str] | None = None
     problems: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
@@ -160,7 +160,7 @@ def _look_into(checkpoint: Checkpoint) -> _Contents:
     unused = tuple(str(group) for group in report_unused(checkpoint))
     try:
         check_tensors(checkpoint)
-        return _Contents(stored_schemes(checkpoint), names, (), unused)
+        return _Contents(stored_forms(checkpoint), names, (), unused)
     except CheckpointError as error:
         return _Contents({}, names, (str(error),), unused)
 

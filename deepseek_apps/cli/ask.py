@@ -30,7 +30,7 @@ JSON_FIELDS = ("content", "reasoning_content", "model", "backend", "usage", "fin
 
 def ask(
     prompt: Annotated[
-        str | None, typer.Argument(help="The question. Piped stdin is appended to it; '-' is stdin alone.")
+        str | None, typer.Argument(help="The question. Piped stdin goes before it; '-' is stdin alone.")
     ] = None,
     *,
     system: SystemOption = None,

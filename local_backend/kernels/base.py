@@ -7,7 +7,7 @@ without touching them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ __all__ = [
     "PackedWeight",
     "QuantizedTensor",
     "Scheme",
+    "StoredForm",
     "concat_tensors",
 ]
 
@@ -58,6 +59,18 @@ class QuantizedTensor:
         rows, columns = self.q.shape
         grouped = self.q.view(rows, columns // GROUP_SIZE, GROUP_SIZE).float()
         return (grouped * self.scale[..., None] + self.offset[..., None]).view(rows, columns)
+
+
+class StoredForm(NamedTuple):
+    """What matrices must share to be packed as one."""
+
+    scheme: Scheme
+    has_minimum: bool
+
+    @classmethod
+    def of(cls, matrix: QuantizedTensor) -> StoredForm:
+        """Return a matrix's form."""
+        return cls(matrix.scheme, matrix.minimum is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from local_backend.store.tensor_shapes import matrix_stacks
 
 __all__ = ["WEIGHTS_FILE", "PackedModel", "load_or_pack", "pack_checkpoint", "packed_name"]
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 WEIGHTS_FILE = "weights.safetensors"
 PackProgress = Callable[[int, int], None]
 

@@ -16,12 +16,12 @@ from typing import Literal
 import torch
 
 from local_backend.architecture import ModelConfig
-from local_backend.kernels.base import CHUNK_ROWS, GROUP_SIZE, Kernels, QuantizedTensor, Scheme
+from local_backend.kernels.base import CHUNK_ROWS, GROUP_SIZE, Kernels, QuantizedTensor, StoredForm
 from local_backend.store.checkpoint import Checkpoint
 from local_backend.store.packed_file import header_room, max_tensors
 from local_backend.store.tensor_shapes import MatrixStack, expected_shapes, expert_name, matrix_stacks
 
-__all__ = ["FixedQuantization", "PackedSize", "packed_size", "stored_schemes"]
+__all__ = ["FixedQuantization", "PackedSize", "packed_size", "stored_forms"]
 
 FixedQuantization = Literal["none", "int8", "int4"]
 
@@ -48,21 +48,21 @@ class PackedSize:
         return 8 * self.matrix_bytes / self.weights
 
 
-def stored_schemes(checkpoint: Checkpoint) -> dict[str, Scheme]:
-    """Scheme of the matrices that a source has quantised already, by name with `*` for an expert's number.
+def stored_forms(checkpoint: Checkpoint) -> dict[str, StoredForm]:
+    """Form of the matrices that a source has quantised already, by name with `*` for an expert's number.
 
     Reads one row of each matrix; of experts, which must be stored alike, of the first. Absent ones are left
     out, and so are those in floating point.
     """
     present = checkpoint.names()
-    schemes = {}
+    forms = {}
     for name in (name for stack in matrix_stacks(checkpoint.config) for name in stack):
         tensor = f"{expert_name(name, 0)}.weight"
         if tensor in present:
             row = checkpoint.matrix(tensor, (0, 1))
             if isinstance(row, QuantizedTensor):
-                schemes[name] = row.scheme
-    return schemes
+                forms[name] = StoredForm.of(row)
+    return forms
 
 
 def packed_size(
@@ -70,7 +70,7 @@ def packed_size(
     kernels: Kernels,
     quantization: FixedQuantization,
     *,
-    stored: Mapping[str, Scheme] | None = None,
+    stored: Mapping[str, StoredForm] | None = None,
     names: Iterable[str] | None = None,
 ) -> PackedSize:
     """Compute what a model takes when it is packed.
@@ -79,7 +79,7 @@ def packed_size(
         config: Shape of the model.
         kernels: Decides the layout.
         quantization: Scheme of what the source has in floating point.
-        stored: What the source has quantised already (`stored_schemes`); None is nothing.
+        stored: What the source has quantised already (`stored_forms`); None is nothing.
         names: Tensors of the checkpoint, which say what biases there are; None counts none.
     """
     shapes, layout = expected_shapes(config), _Layout(kernels)
@@ -100,7 +100,7 @@ def packed_size(
 
 @dataclass(frozen=True, slots=True)
 class _Matrix:
-    scheme: Scheme
+    form: StoredForm
     rows: int
     columns: int
     copies: int
@@ -115,60 +115,65 @@ def _matrices(
     config: ModelConfig,
     shapes: Mapping[str, tuple[int, ...]],
     quantization: FixedQuantization,
-    stored: Mapping[str, Scheme],
+    stored: Mapping[str, StoredForm],
 ) -> Iterator[_Matrix]:
     """Matrices as they are packed: neighbours of a stack in the same scheme are one."""
     for stack in matrix_stacks(config):
         copies = config.moe.n_routed_experts if config.moe is not None and "*" in stack[0] else 1
-        for scheme, rows, columns in _grouped(stack, shapes, quantization, stored):
-            yield _Matrix(scheme, rows, columns, copies)
+        for form, rows, columns in _grouped(stack, shapes, quantization, stored):
+            yield _Matrix(form, rows, columns, copies)
 
 
 def _grouped(
     stack: MatrixStack,
     shapes: Mapping[str, tuple[int, ...]],
     quantization: FixedQuantization,
-    stored: Mapping[str, Scheme],
-) -> Iterator[tuple[Scheme, int, int]]:
-    def scheme_of(name: str) -> Scheme:
+    stored: Mapping[str, StoredForm],
+) -> Iterator[tuple[StoredForm, int, int]]:
+    def form_of(name: str) -> StoredForm:
         if name in stored:
             return stored[name]
         if quantization == "none" or shape_of(name)[1] % GROUP_SIZE:
-            return "dense"
-        return quantization
+            return StoredForm("dense", has_minimum=False)
+        return StoredForm(quantization, has_minimum=quantization == "int4")  # as quantize_rows does
 
     def shape_of(name: str) -> tuple[int, ...]:
         return shapes[f"{expert_name(name, 0)}.weight"]
 
-    for scheme, group in groupby(stack, scheme_of):
+    for form, group in groupby(stack, form_of):
         parts = [shape_of(name) for name in group]
-        yield scheme, sum(rows for rows, _ in parts), parts[0][1]
+        yield form, sum(rows for rows, _ in parts), parts[0][1]
 
 
 class _Layout:
-    """Sizes of packed matrices, from pieces of CHUNK_ROWS rows and one or two groups of columns."""
+    """Sizes of packed matrices, from pieces of at most CHUNK_ROWS rows and one or two groups of columns."""
 
     def __init__(self, kernels: Kernels) -> None:
         self._kernels = kernels
-        self._pieces: dict[tuple[Scheme, int], tuple[int, int]] = {}
+        self._pieces: dict[tuple[StoredForm, int, int], tuple[int, int]] = {}
 
     def bytes_of(self, matrix: _Matrix) -> int:
-        key = matrix.scheme, matrix.rows % CHUNK_ROWS
-        if key not in self._pieces:
-            self._pieces[key] = self._piece(matrix, 1), self._piece(matrix, 2)
-        one, two = self._pieces[key]
-        per_group, per_row = two - one, 2 * one - two
-        return matrix.rows * (matrix.columns * per_group + GROUP_SIZE * per_row) // (GROUP_SIZE * CHUNK_ROWS)
+        whole, rest = divmod(matrix.rows, CHUNK_ROWS)
+        last = self._chunk(matrix, rest) if rest else 0
+        return last + (whole * self._chunk(matrix, CHUNK_ROWS) if whole else 0)
 
-    def _piece(self, matrix: _Matrix, groups: int) -> int:
-        """Bytes of a piece; whether the fast layout takes the matrix depends on its own number of rows."""
-        packed = self._kernels.pack(_zeros(matrix.scheme, groups), matrix.rows)
+    def _chunk(self, matrix: _Matrix, rows: int) -> int:
+        """Bytes of some rows; whether the fast layout takes them depends on the matrix's number of rows."""
+        key = matrix.form, rows, matrix.rows % CHUNK_ROWS
+        if key not in self._pieces:
+            self._pieces[key] = self._piece(matrix, rows, 1), self._piece(matrix, rows, 2)
+        one, two = self._pieces[key]
+        return matrix.columns * (two - one) // GROUP_SIZE + 2 * one - two
+
+    def _piece(self, matrix: _Matrix, rows: int, groups: int) -> int:
+        packed = self._kernels.pack(_zeros(matrix.form, rows, groups), matrix.rows)
         return sum(part.numel() * part.itemsize for part in packed.tensors.values())
 
 
-def _zeros(scheme: Scheme, groups: int) -> QuantizedTensor | torch.Tensor:
-    shape = (CHUNK_ROWS, groups * GROUP_SIZE)
-    if scheme == "dense":
+def _zeros(form: StoredForm, rows: int, groups: int) -> QuantizedTensor | torch.Tensor:
+    shape = (rows, groups * GROUP_SIZE)
+    if form.scheme == "dense":
         return torch.zeros(shape)
-    dtype = torch.uint8 if scheme == "int4" else torch.int8
-    return QuantizedTensor(torch.zeros(shape, dtype=dtype), torch.zeros(CHUNK_ROWS, groups))
+    scale = torch.zeros(rows, groups)
+    dtype = torch.uint8 if form.scheme == "int4" else torch.int8
+    return QuantizedTensor(torch.zeros(shape, dtype=dtype), scale, scale if form.has_minimum else None)

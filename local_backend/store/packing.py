@@ -1,8 +1,8 @@
 """Turn a checkpoint into packed matrices, some million weights at a time.
 
-Decides which matrices are stored as one, quantises what the source has left unquantised (matrices whose
-columns are no whole groups of 32 stay dense; norms, biases and gates are float32), and refuses numbers that
-are not finite. Knows no file format.
+Decides which matrices are stored as one (neighbours in the same form), quantises what the source has left
+unquantised (matrices whose columns are no whole groups of 32 stay dense; norms, biases and gates are
+float32), and refuses numbers that are not finite. Knows no file format.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from torch import Tensor
 
 from local_backend.config import Quantization
 from local_backend.errors import CheckpointError
-from local_backend.kernels.base import CHUNK_ROWS, GROUP_SIZE, Kernels, PackedWeight, QuantizedTensor, Scheme
+from local_backend.kernels.base import (
+    CHUNK_ROWS,
+    GROUP_SIZE,
+    Kernels,
+    PackedWeight,
+    QuantizedTensor,
+    StoredForm,
+)
 from local_backend.store.checkpoint import Checkpoint
 from local_backend.store.quantize import quantize_rows
 from local_backend.store.tensor_checks import check_finite
@@ -61,19 +68,20 @@ def pack_expert_stack(
     Raises:
         CheckpointError: The experts are not stored alike, or a number is not finite.
     """
-    first: dict[str, Scheme] = {}
+    first: dict[str, StoredForm] = {}
     for number in range(experts):
         names = tuple(expert_name(name, number) for name in stack)
         packed = {
             "+".join(stack[names.index(name)] for name in joined.split("+")): weight
             for joined, weight in pack_stack(checkpoint, kernels, quantization, names)
         }
-        schemes = {name: weight.scheme for name, weight in packed.items()}
-        first = first or schemes
-        if schemes != first:
+        forms = {name: _form(_read(checkpoint, quantization, name, 0, 1)) for name in names}
+        forms = {stack[names.index(name)]: form for name, form in forms.items()}
+        first = first or forms
+        if forms != first:
             raise CheckpointError(
-                f"expert {number} of {stack[0]} is stored as {', '.join(schemes.values())}, "
-                f"expert 0 as {', '.join(first.values())}",
+                f"expert {number} of {stack[0]} is stored as {_described(forms)}, "
+                f"expert 0 as {_described(first)}",
                 help_message="Quantise all experts of a layer alike.",
             )
         for name, weight in packed.items():
@@ -85,7 +93,7 @@ def pack_stack(
 ) -> Iterator[tuple[str, PackedWeight]]:
     """Pack one stack; neighbours in the same storage form become one matrix named "a+b"."""
     group: list[str] = []
-    form: Scheme | None = None
+    form: StoredForm | None = None
     for name in stack:
         following = _form(_read(checkpoint, quantization, name, 0, 1))
         if group and following != form:
@@ -96,6 +104,10 @@ def pack_stack(
     yield "+".join(group), _pack_group(checkpoint, kernels, quantization, group)
 
 
+def _described(forms: dict[str, StoredForm]) -> str:
+    return ", ".join(f"{form.scheme}{' with minima' * form.has_minimum}" for form in forms.values())
+
+
 def _required_matrices(checkpoint: Checkpoint) -> set[str]:
     config = checkpoint.config
     experts = config.moe.n_routed_experts if config.moe else 0
@@ -103,8 +115,8 @@ def _required_matrices(checkpoint: Checkpoint) -> set[str]:
     return {expert_name(name, n) for name in names for n in range(experts if "*" in name else 1)}
 
 
-def _form(matrix: Matrix) -> Scheme:
-    return "dense" if isinstance(matrix, Tensor) else matrix.scheme
+def _form(matrix: Matrix) -> StoredForm:
+    return StoredForm("dense", has_minimum=False) if isinstance(matrix, Tensor) else StoredForm.of(matrix)
 
 
 def _pack_group(

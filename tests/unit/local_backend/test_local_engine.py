@@ -93,7 +93,7 @@ def test_auto_says_its_choice_before_the_weights_are_touched(folder: Path, cache
 
     config = EngineConfig(max_kv_bytes=1 << 20, num_threads=1)
     LocalEngine.load(folder, config, notice=notice).close()
-    assert said[0].startswith("toy-folder: int8 weights 0.2 MB + cache up to 1.0 MB")
+    assert said[0].startswith("toy-folder: int8 weights 0.1 MB + cache up to 1.0 MB")
     (packed,) = cache.glob("packed/*/weights.safetensors")
     assert "-int8-" in packed.parent.name
 

@@ -34,8 +34,8 @@ def reader(*lines: str) -> Callable[[str], str]:
         ("Explain", "", "Explain"),
         (None, "text\n", "text"),
         ("-", "text", "text"),
-        ("Explain", "line 1\nline 2\n", "Explain\n\nline 1\nline 2"),
-        ("说明", "\ufeff内容", "说明\n\n内容"),
+        ("Explain", "line 1\nline 2\n", "line 1\nline 2\n\nExplain"),
+        ("说明", "\ufeff内容", "内容\n\n说明"),
     ],
 )
 def test_argument_and_stdin_are_joined(argument: str | None, piped: str, prompt: str) -> None:

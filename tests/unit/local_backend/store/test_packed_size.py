@@ -13,7 +13,7 @@ from toy_model import toy_config, toy_tensors, write_folder, write_gguf
 from local_backend.kernels.dispatch import select_kernels
 from local_backend.store.checkpoint import open_checkpoint
 from local_backend.store.packed import WEIGHTS_FILE, pack_checkpoint
-from local_backend.store.packed_size import FixedQuantization, PackedSize, packed_size, stored_schemes
+from local_backend.store.packed_size import FixedQuantization, PackedSize, packed_size, stored_forms
 from local_backend.store.published import find_published
 from local_backend.store.tensor_shapes import expected_shapes
 from local_backend.testing import write_toy_folder, write_toy_gguf
@@ -30,7 +30,7 @@ def promised_and_written(
         checkpoint.config,
         chosen,
         quantization,
-        stored=stored_schemes(checkpoint),
+        stored=stored_forms(checkpoint),
         names=checkpoint.names(),
     )
     pack_checkpoint(checkpoint, chosen, quantization, scratch / "packed")
@@ -66,10 +66,10 @@ def test_a_gguf_keeps_its_own_precision(kind: GGMLType, tmp_path: Path) -> None:
 def test_schemes_of_a_mixed_gguf(tmp_path: Path) -> None:
     config = toy_config("qwen2", **WIDE)
     file = write_gguf(tmp_path / "toy.gguf", config, toy_tensors(config), GGMLType.Q4_0)
-    schemes = stored_schemes(open_checkpoint(file))
-    assert set(schemes.values()) == {"int4"}
+    schemes = stored_forms(open_checkpoint(file))
+    assert set(schemes.values()) == {("int4", False)}
     assert "model.layers.1.mlp.down_proj" in schemes
-    assert stored_schemes(open_checkpoint(write_folder(tmp_path / "toy", config))) == {}
+    assert stored_forms(open_checkpoint(write_folder(tmp_path / "toy", config))) == {}
 
 
 @pytest.mark.parametrize("quantization", ["none", "int8", "int4"])
