@@ -46,7 +46,7 @@ def test_options_reach_the_wire(ask, server) -> None:
     sent = server.requests[0]
     assert sent["messages"] == [
         {"role": "system", "content": "be brief"},
-        {"role": "user", "content": "Explain\n\ncode"},
+        {"role": "user", "content": "code\n\nExplain"},
     ]
     assert [sent[key] for key in ("model", "temperature", "max_tokens", "seed")] == ["other", 0.5, 9, 1]
 
