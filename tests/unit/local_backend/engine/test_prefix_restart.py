@@ -97,7 +97,7 @@ def test_others_go_on_while_a_prefix_comes_back(toy: Decoder, tmp_path: Path) ->
     first.close()
     second = with_disk(toy_engine(toy), tmp_path)
     assert second.scheduler.prefixes is not None
-    second.scheduler.prefixes.tier.piece_segments = 1  # type: ignore[misc]
+    second.scheduler.prefixes.tier.piece_segments = 1
     running = second.new_sequence([5, 6, 7], SamplingParams(temperature=0, max_tokens=30))
     second.add(running)
     second.step()
