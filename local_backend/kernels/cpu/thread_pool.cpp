@@ -11,7 +11,7 @@ constexpr uint32_t kOpen = 1u << 15;
 constexpr uint32_t kJoined = kOpen - 1;
 constexpr uint32_t kGeneration = 1u << 16;
 constexpr int kSpins = 4000;  // some 100 microseconds: longer than the gaps within a decoding step
-constexpr int kSpinsBeforeYield = 2000;
+constexpr int kSpinsBeforeSleep = 1000;
 
 void pause() {
 #if defined(__x86_64__) || defined(_M_X64)
@@ -35,12 +35,11 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::run_job(int64_t num_pieces, Job job, const void* context) {
-  if (num_pieces <= 0) return;
-  if (workers_.empty() || num_pieces == 1) {
+  const std::lock_guard lock(one_caller_);  // even for one piece: it is done as thread 0
+  if (workers_.empty() || num_pieces <= 1) {
     for (int64_t piece = 0; piece < num_pieces; ++piece) job(context, piece, 0);
     return;
   }
-  const std::lock_guard lock(one_caller_);
   job_ = job;
   context_ = context;
   for (int thread = 0; thread < num_threads(); ++thread) {
@@ -55,12 +54,19 @@ void ThreadPool::run_job(int64_t num_pieces, Job job, const void* context) {
   }
   claim_pieces(0);
   state_.fetch_and(~kOpen);
-  for (int spins = 0; state_.load(std::memory_order_acquire) & kJoined; ++spins) {
-    if (spins < kSpinsBeforeYield) {
-      pause();
-    } else {
-      std::this_thread::yield();
-    }
+  wait_for_workers();
+}
+
+// A worker that lost its core in the middle of a piece gets this one's, once it is free.
+void ThreadPool::wait_for_workers() {
+  uint32_t state = state_.load(std::memory_order_acquire);
+  for (int spins = 0; (state & kJoined) && spins < kSpinsBeforeSleep; ++spins) {
+    pause();
+    state = state_.load(std::memory_order_acquire);
+  }
+  while (state & kJoined) {
+    state_.wait(state);
+    state = state_.load(std::memory_order_acquire);
   }
 }
 
@@ -76,7 +82,7 @@ void ThreadPool::claim_pieces(int thread) {
 }
 
 bool ThreadPool::join(uint32_t& last_generation) {
-  uint32_t state = state_.load(std::memory_order_acquire);
+  uint32_t state = state_.load();  // after sleepers_ has grown, or the caller sees that it has
   while ((state & kOpen) && (state & ~(kGeneration - 1)) != last_generation) {
     if (state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel)) {
       last_generation = state & ~(kGeneration - 1);
@@ -101,6 +107,7 @@ void ThreadPool::work(int thread) {
     if (joined) {
       claim_pieces(thread);
       state_.fetch_sub(1, std::memory_order_acq_rel);
+      state_.notify_one();
     }
   }
 }

@@ -42,6 +42,7 @@ class ThreadPool {
   using Job = void (*)(const void* context, int64_t piece, int thread);
 
   void run_job(int64_t num_pieces, Job job, const void* context);
+  void wait_for_workers();
   void claim_pieces(int thread);
   void work(int thread);
   bool join(uint32_t& last_generation);
