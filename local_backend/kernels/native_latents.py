@@ -6,14 +6,45 @@ import ctypes
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from local_backend.kernels.native import NativeKernels
 from local_backend.kernels.native_batch import NativeBatch
-from local_backend.kernels.native_structs import KeyShape, LatentCache
+from local_backend.kernels.native_structs import KeyShape, LatentCache, LatentExpansion
 
-__all__ = ["NativeLatents"]
+__all__ = ["NativeExpansion", "NativeLatents"]
 
 TILE_POSITIONS = 16
+ROW_BLOCK = 8  # rows of k_up and v_up that the kernels multiply at once
+LEVELS = 127
+ZERO = 128  # what cached codes are kept plus
+SMALLEST_UNIT = 2.0**-126
+
+
+class NativeExpansion:
+    """k_up and v_up as 8-bit codes, a unit per row, in the order of cpu/latent_cache.h.
+
+    Rotated latents make their numbers alike within a row, so that one unit suits 512 of them.
+
+    Args:
+        k_up: (num_heads, qk_nope_head_dim, kv_lora_rank) of any float type; both sizes multiples of 16.
+        v_up: (num_heads, v_head_dim, kv_lora_rank).
+    """
+
+    def __init__(self, k_up: Tensor, v_up: Tensor) -> None:
+        num_heads, nope, rank = k_up.shape
+        value = v_up.shape[1]
+        rows = torch.cat((k_up.float(), pad(v_up.float(), (0, 0, 0, -value % TILE_POSITIONS))), dim=1)
+        unit = rows.abs().amax(dim=2).div_(LEVELS).clamp_min_(SMALLEST_UNIT)
+        codes = (rows / unit[..., None]).round_().to(torch.int8)
+        start = codes.sum(dim=2, dtype=torch.int32).mul_(-ZERO)
+        # (num_heads, rows / 8, 8, rank / 4, 4), of which each four numbers are taken from 8 rows in turn
+        blocks = codes.view(num_heads, -1, ROW_BLOCK, rank // 4, 4).transpose(2, 3).contiguous()
+        self.num_heads, self.value = num_heads, value
+        self._alive = (blocks, unit, start)
+        self.struct = LatentExpansion(
+            blocks.data_ptr(), unit.data_ptr(), start.data_ptr(), num_heads, nope, value
+        )
 
 
 class NativeLatents:
@@ -76,6 +107,34 @@ class NativeLatents:
             batch.num_segments,
             query.data_ptr(),
             num_heads,
+            scale,
+            out.data_ptr(),
+        )
+        return out
+
+    def attend_expanded(
+        self, query: Tensor, batch: NativeBatch, expansion: NativeExpansion, scale: float
+    ) -> Tensor:
+        """The same over keys and values that are expanded from latents, which is cheaper for many rows.
+
+        Args:
+            query: float32 (num_tokens, num_heads, qk_nope_head_dim + qk_rope_head_dim).
+            batch: Says which latents each row sees.
+            expansion: k_up and v_up.
+            scale: Factor on the scores.
+
+        Returns:
+            float32 (num_tokens, num_heads, v_head_dim).
+        """
+        query = query.contiguous()
+        out = torch.empty(len(query), expansion.num_heads, expansion.value)
+        self._kernels.functions.deepseek_expanded_attention(
+            self._kernels.handle,
+            self._pointer,
+            batch.segments,
+            batch.num_segments,
+            ctypes.byref(expansion.struct),
+            query.data_ptr(),
             scale,
             out.data_ptr(),
         )

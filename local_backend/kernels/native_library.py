@@ -68,6 +68,10 @@ SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
         None,
         (_pointer, _pointer, _pointer, _int64, _pointer, _int64, _float, _pointer),
     ),
+    "deepseek_expanded_attention": (
+        None,
+        (_pointer, _pointer, _pointer, _int64, _pointer, _pointer, _float, _pointer),
+    ),
     "deepseek_rms_norm": (None, (_pointer, _pointer, _int64, _int64, _pointer, _float, _pointer)),
     "deepseek_rotate": (
         None,

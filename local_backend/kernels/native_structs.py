@@ -19,6 +19,7 @@ __all__ = [
     "KeyShape",
     "KeyValueCache",
     "LatentCache",
+    "LatentExpansion",
     "Matrix",
     "Mixture",
     "Mlp",
@@ -124,6 +125,19 @@ class LatentCache(ctypes.Structure):
     """One layer's tiles of latents."""
 
     _fields_ = (("tiles", _pointer), ("shape", KeyShape), ("tiles_per_block", _int64))
+
+
+class LatentExpansion(ctypes.Structure):
+    """What keys and values of all heads are made of."""
+
+    _fields_ = (
+        ("codes", _pointer),
+        ("unit", _pointer),
+        ("start", _pointer),
+        ("num_heads", _int64),
+        ("nope", _int64),
+        ("value", _int64),
+    )
 
 
 class AttentionSegment(ctypes.Structure):

@@ -84,6 +84,12 @@ void deepseek_latent_attention(Kernels* kernels, const LatentCache* cache, const
   kernels->table->latent_attention(kernels->pool, *cache, segments, num_segments, query, num_heads, scale, out);
 }
 
+void deepseek_expanded_attention(Kernels* kernels, const LatentCache* cache, const AttentionSegment* segments,
+                                 int64_t num_segments, const LatentExpansion* parts, const float* query, float scale,
+                                 float* out) {
+  kernels->table->expanded_attention(kernels->pool, *cache, segments, num_segments, *parts, query, scale, out);
+}
+
 void deepseek_rms_norm(Kernels* kernels, const float* x, int64_t num_rows, int64_t size, const float* weight,
                        float epsilon, float* out) {
   kernels->table->rms_norm(kernels->pool, x, num_rows, size, weight, epsilon, out);

@@ -1,4 +1,4 @@
-// Attention of up to 64 query rows over spans of 256 positions, with what they have seen so far kept in between.
+// Attention of up to 32 query rows over spans of 256 positions, with what they have seen so far kept in between.
 #pragma once
 
 #include "scratch.h"
@@ -6,7 +6,7 @@
 
 namespace deepseek::ISA {
 
-constexpr int64_t kMaxRows = 64;
+constexpr float kLog2E = 1.44269504f;
 
 // A span's keys and values.
 struct Span {
@@ -29,7 +29,6 @@ class AttentionRows {
         space_(scratch.take<int8_t>(shape.width())),
         scores_(scratch.take<float>(kMaxRows * kSpan)),
         out_(scratch.take<float>((kMaxRows + 1) * numbers)),
-        state_(scratch.take<SoftmaxState>(kMaxRows)),
         visible_(scratch.take<int64_t>(kMaxRows)),
         weights_(scratch.take<uint8_t>(WeightRows::byte_count(kMaxRows)),
                  scratch.take<WeightRow>(WeightRows::row_count(kMaxRows)),
@@ -49,12 +48,12 @@ class AttentionRows {
     std::memset(query_.start, 0, blocks_ * 2 * kRowBlock * sizeof(int32_t));
     std::memset(query_.unit, 0, blocks_ * 2 * kRowBlock * sizeof(float));
     std::memset(out_, 0, (kMaxRows + 1) * numbers_ * sizeof(float));
-    std::fill(state_, state_ + count, SoftmaxState());
+    softmax_.begin();
   }
 
   // Row `row` attends to positions [0, visible).
   void put_query(int64_t row, const float* latent, const float* rotary, float scale, int64_t visible) {
-    query_.put(row, latent, rotary, shape_, scale, space_);
+    query_.put(row, latent, rotary, shape_, scale * kLog2E, space_);
     visible_[row] = visible;
   }
 
@@ -73,24 +72,30 @@ class AttentionRows {
   // Takes the scored span in.
   void finish_span(const Span& span) {
     const int64_t positions = span.num_tiles * kTile;
-    weights_.clear();
     for (int64_t row = 0; row < count_; ++row) {
-      float* scores = scores_ + row * kSpan;
       const int64_t seen = std::clamp<int64_t>(visible_[row] - span.first_position, 0, positions);
-      std::fill(scores + seen, scores + positions, kMasked);
-      weigh(scores, span.num_tiles, span.value_unit, row, state_[row], weights_);
+      std::fill(scores_ + row * kSpan + seen, scores_ + row * kSpan + positions, kMasked);
     }
+    softmax_.raise(scores_, count_, span.num_tiles);
+    softmax_.weigh(scores_, count_, span.num_tiles, span.value_unit);
+    weights_.clear();
+    put_span(scores_, count_, span.num_tiles, softmax_, weights_);
+    softmax_.end_span();
     weights_.fill_up(kMaxRows, span.num_tiles);
     add_values(span.values, weights_, span.num_tiles, numbers_, out_);
   }
 
   const float* out(int64_t row) const { return out_ + row * numbers_; }
-  const SoftmaxState& state(int64_t row) const { return state_[row]; }
+  float highest(int64_t row) const { return softmax_.highest[row]; }
+  float total(int64_t row) const { return softmax_.total[row]; }
 
-  // Writes a row's attention.
-  void store_row(int64_t row, float* out) const {
-    const Floats inverse = splat(1.0f / state_[row].total);
-    for (int64_t i = 0; i < numbers_; i += 16) store(out + i, multiply(load(this->out(row) + i), inverse));
+  // Writes the first `count` numbers of a row's attention.
+  void store_row(int64_t row, float* out, int64_t count) const {
+    const float inverse = 1.0f / total(row);
+    const float* sums = this->out(row);
+    int64_t i = 0;
+    for (; i + 16 <= count; i += 16) store(out + i, multiply(load(sums + i), splat(inverse)));
+    for (; i < count; ++i) out[i] = sums[i] * inverse;
   }
 
  private:
@@ -107,9 +112,9 @@ class AttentionRows {
   int8_t* space_;
   float* scores_;
   float* out_;
-  SoftmaxState* state_;
   int64_t* visible_;
   WeightRows weights_;
+  SoftmaxRows softmax_;
 };
 
 }  // namespace deepseek::ISA

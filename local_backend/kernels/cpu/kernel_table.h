@@ -40,6 +40,10 @@ struct KernelTable {
   // out (num_tokens, num_heads, rank); query (num_tokens, num_heads, rank + rope), mapped by k_up.
   void (*latent_attention)(ThreadPool& pool, const LatentCache& cache, const AttentionSegment* segments,
                            int64_t num_segments, const float* query, int64_t num_heads, float scale, float* out);
+  // out (num_tokens, num_heads, value); query (num_tokens, num_heads, nope + rope).
+  void (*expanded_attention)(ThreadPool& pool, const LatentCache& cache, const AttentionSegment* segments,
+                             int64_t num_segments, const LatentExpansion& parts, const float* query, float scale,
+                             float* out);
   // out (num_rows, size), which may be x.
   void (*rms_norm)(ThreadPool& pool, const float* x, int64_t num_rows, int64_t size, const float* weight,
                    float epsilon, float* out);

@@ -1,4 +1,5 @@
 // Compiled once per instruction set, with ISA naming it.
+#include "expanded_attention.h"
 #include "feed_forward.h"
 #include "gqa_layer.h"
 #include "kernel_table.h"
@@ -21,6 +22,7 @@ const KernelTable kTable = {
     .latent_write = latent_write,
     .latent_read = latent_read,
     .latent_attention = latent_attention,
+    .expanded_attention = expanded_attention,
     .rms_norm = rms_norm,
     .rotate = rotate,
     .silu_multiply = silu_multiply,

@@ -1,6 +1,6 @@
 // Absorbed latent attention: all heads attend to the cached latents themselves (DeepSeek-V2 paper, section 2.1.2).
 //
-// Work is cut into pieces of one sequence, up to 64 query rows and a run of positions. What pieces of the same
+// Work is cut into pieces of one sequence, up to 32 query rows and a run of positions. What pieces of the same
 // rows have seen is put together at the end.
 #pragma once
 
@@ -106,8 +106,8 @@ struct Partials {
 
   void keep(int64_t piece, int64_t row, const AttentionRows& rows) const {
     float* place = this->row(piece, row);
-    place[0] = rows.state(row).highest;
-    place[1] = rows.state(row).total;
+    place[0] = rows.highest(row);
+    place[1] = rows.total(row);
     std::memcpy(place + 16, rows.out(row), rank * sizeof(float));
   }
 
@@ -116,11 +116,11 @@ struct Partials {
     float highest = kMasked, total = 0.0f;
     for (int64_t piece = first; piece < last; ++piece) highest = std::max(highest, this->row(piece, row)[0]);
     for (int64_t piece = first; piece < last; ++piece) {
-      total += std::exp(this->row(piece, row)[0] - highest) * this->row(piece, row)[1];
+      total += std::exp2(this->row(piece, row)[0] - highest) * this->row(piece, row)[1];
     }
     for (int64_t piece = first; piece < last; ++piece) {
       const float* place = this->row(piece, row);
-      const Floats share = splat(std::exp(place[0] - highest) / total);
+      const Floats share = splat(std::exp2(place[0] - highest) / total);
       for (int64_t i = 0; i < rank; i += 16) {
         const Floats before = piece == first ? zeros() : load(out + i);
         store(out + i, multiply_add(load(place + 16 + i), share, before));
@@ -159,7 +159,7 @@ inline void latent_attention(ThreadPool& pool, const LatentCache& cache, const A
       if (split) {
         partials.keep(index, row, rows);
       } else {
-        rows.store_row(row, place(pieces[index], row));
+        rows.store_row(row, place(pieces[index], row), rank);
       }
     }
   });

@@ -38,4 +38,18 @@ struct LatentCache {
   }
 };
 
+// What keys and values of all heads are made of: rows of k_up and v_up as int8, in blocks of 8 rows that take four
+// numbers of each in turn. A head's rows of k_up come first, then those of v_up, filled up with zeros to 16.
+struct LatentExpansion {
+  const int8_t* codes;   // (num_heads, (nope + values) / 8, rank / 4, 8, 4)
+  const float* unit;     // (num_heads, nope + values)
+  const int32_t* start;  // the same: -128 times the sum of a row's codes
+  int64_t num_heads;
+  int64_t nope;          // a multiple of 16
+  int64_t value;
+
+  int64_t values() const { return (value + 15) / 16 * 16; }
+  int64_t rows() const { return nope + values(); }
+};
+
 }  // namespace deepseek

@@ -17,7 +17,8 @@ struct QueryCodes {
   float* unit;     // (blocks, 2, 8): what a code counts in the latent part and in the rotary part
   int32_t* start;  // (blocks, 2, 8): -128 times the sum of a part's codes, because keys are kept plus 128
 
-  void put(int64_t row, const float* latent, const float* rotary, const KeyShape& shape, float scale, int8_t* space) const {
+  void put(int64_t row, const float* latent, const float* rotary, const KeyShape& shape, float scale,
+           int8_t* space) const {
     const int64_t block = row / kRowBlock, lane = row % kRowBlock;
     const float units[2] = {to_codes(latent, shape.rank, space), to_codes(rotary, shape.rope, space + shape.rank)};
     const int8_t* ends[3] = {space, space + shape.rank, space + shape.width()};
@@ -101,8 +102,9 @@ inline void tile_scores(const uint8_t* const* tiles, const uint8_t* ahead, const
   const float* unit = query.unit + block * 2 * kRowBlock;
   const int32_t* start = query.start + block * 2 * kRowBlock;
   part_scores<kTiles, kFetch, false>(tiles, ahead, latent_unit, codes, unit, start, shape.rank / 4, scores, stride);
-  part_scores<kTiles, kFetch, true>(rotary, ahead + shape.rank * kTile, rotary_unit, codes + shape.rank * kRowBlock,
-                                    unit + kRowBlock, start + kRowBlock, shape.rope / 4, scores, stride);
+  part_scores<kTiles, kFetch, true>(rotary, kFetch ? ahead + shape.rank * kTile : nullptr, rotary_unit,
+                                    codes + shape.rank * kRowBlock, unit + kRowBlock, start + kRowBlock,
+                                    shape.rope / 4, scores, stride);
 }
 
 }  // namespace deepseek::ISA

@@ -1,22 +1,18 @@
-// Softmax over a span of positions, and its weights as bytes.
+// Weights over a span of positions as bytes.
 //
 // The weight of a position, times what its value's codes count, becomes a byte. What rounding leaves over is carried
 // to the next tile, so that many small weights do not vanish together. The byte's step follows from how large
 // weights are on average; of the few that are too large for a byte, the rest is kept apart.
 #pragma once
 
-#include <cmath>
-
-#include "activation.h"
-#include "value_tiles.h"
+#include "softmax_rows.h"
 
 namespace deepseek::ISA {
 
 constexpr int kWeightBlock = 4;        // rows of weights that share each load of a value
 constexpr int kSpanFours = kSpan / 4;  // runs of four positions, which a dot product takes at once
-constexpr float kMasked = -1e30f;      // score of a position that a row does not see
 constexpr float kLargestByte = 254.0f;  // with half a step carried over, still a byte
-constexpr float kTolerance = 0.004f;   // noise by the rounding of weights, relative to a row's output
+constexpr float kTolerance = 0.006f;   // noise by the rounding of weights, relative to a row's output
 
 // One row of byte weights: out[row] = out[row] * kept + factor * sum of bytes * values
 //                                      + rest_factor * sum over its rests of bytes * values.
@@ -33,14 +29,6 @@ struct WeightRow {
 struct Rest {
   int32_t four;
   uint8_t bytes[4];
-};
-
-// What has been seen of a query row.
-struct SoftmaxState {
-  float highest = kMasked;
-  float total = 0.0f;
-  float squares = 0.0f;  // of weights times units
-  int spans = 0;
 };
 
 // Byte weights of all rows over one span: blocks of (tile, 4 rows, 16 positions).
@@ -110,24 +98,23 @@ inline bool any_above(Floats x, Floats limit) {
 #endif
 }
 
-// The rests of a tile's weights above `most`, in steps of `step`.
-inline void put_rests(const float* weights, int64_t tile, float most, float step, WeightRows& rows) {
+// Appends what a tile's weights have above `top`, in steps of a 255th of the largest such rest.
+inline void put_rests(Floats weight, Floats top, Floats inverse_step, int64_t tile, WeightRows& rows) {
+  const Floats above = maximum(subtract(weight, top), zeros());
+  uint8_t bytes[kTile];
+  store_weights(bytes, round_nearest(multiply(above, inverse_step)));
   for (int four = 0; four < 4; ++four) {
     Rest rest{static_cast<int32_t>(4 * tile + four), {}};
-    bool any = false;
-    for (int i = 0; i < 4; ++i) {
-      const float above = weights[4 * four + i] - most;
-      rest.bytes[i] = above > 0.0f ? static_cast<uint8_t>(above / step + 0.5f) : 0;
-      any |= rest.bytes[i] != 0;
-    }
-    if (any) rows.append(rest);
+    std::memcpy(rest.bytes, bytes + 4 * four, 4);
+    if (rest.bytes[0] | rest.bytes[1] | rest.bytes[2] | rest.bytes[3]) rows.append(rest);
   }
 }
 
 // Weights (num_tiles, 16), none above `peak`, as bytes of up to `most`, and rests.
-inline void put_bytes(const float* weights, int64_t num_tiles, float most, float peak, uint8_t* bytes, WeightRows& rows) {
+inline void put_bytes(const float* weights, int64_t num_tiles, float most, float peak, uint8_t* bytes,
+                      WeightRows& rows) {
   const Floats inverse = splat(kLargestByte / most), top = splat(most);
-  const float rest_step = (peak - most) / 255.0f;
+  const Floats inverse_step = splat(peak > most ? 255.0f / (peak - most) : 0.0f);
   Floats carried[2] = {zeros(), zeros()};  // two, because each waits for what was rounded before
   for (int64_t tile = 0; tile < num_tiles; ++tile) {
     const Floats weight = load(weights + tile * kTile);
@@ -136,41 +123,23 @@ inline void put_bytes(const float* weights, int64_t num_tiles, float most, float
     carried[0] = carried[1];
     carried[1] = subtract(exact, rounded);
     store_weights(bytes + tile * kWeightBlock * kTile, rounded);
-    if (any_above(weight, top)) put_rests(weights + tile * kTile, tile, most, rest_step, rows);
+    if (any_above(weight, top)) put_rests(weight, top, inverse_step, tile, rows);
   }
 }
 
-// What the largest byte shall stand for: as much as keeps the noise of rounding within kTolerance of what the row's
-// output is made of. At most one weight in (255 kTolerance sqrt(6))^2 = 6 is larger.
-inline float largest_byte(float peak, float squares, int64_t positions, const SoftmaxState& before) {
-  const float share = before.spans > 0 ? before.squares / static_cast<float>(before.spans) : 0.0f;
-  const float mean = std::max(squares, share) / static_cast<float>(positions);
-  const float most = kLargestByte * kTolerance * std::sqrt(6.0f * mean);
-  return most < 0.95f * peak ? most : peak;
-}
-
-// Turns a row's scores (num_tiles, 16) into weights, in place, and appends their bytes.
-inline void weigh(float* scores, int64_t num_tiles, const float* value_unit, int64_t row, SoftmaxState& state,
-                  WeightRows& rows) {
-  Floats top = splat(state.highest);
-  for (int64_t tile = 0; tile < num_tiles; ++tile) top = maximum(top, load(scores + tile * kTile));
-  const float highest = largest(top);
-  const Floats offset = splat(highest);
-  Floats total = zeros(), squares = zeros(), largest_weight = splat(0x1p-60f);
-  for (int64_t tile = 0; tile < num_tiles; ++tile) {
-    const Floats weight = exponential(subtract(load(scores + tile * kTile), offset));
-    const Floats counted = multiply(weight, load(value_unit + tile * kTile));
-    total = add(total, weight);
-    squares = multiply_add(counted, counted, squares);
-    largest_weight = maximum(counted, largest_weight);
-    store(scores + tile * kTile, counted);
+// Appends the weights (count, kSpan) of a span.
+//
+// The largest byte stands for as much as keeps the noise of rounding within kTolerance of what a row's output is
+// made of: at most one weight in (254 kTolerance sqrt(6))^2 = 6 is larger.
+inline void put_span(const float* weights, int64_t count, int64_t num_tiles, const SoftmaxRows& softmax,
+                     WeightRows& rows) {
+  for (int64_t row = 0; row < count; ++row, weights += kSpan) {
+    const float peak = softmax.peak[row], mean = softmax.mean_square(row, num_tiles * kTile);
+    const float wanted = kLargestByte * kTolerance * std::sqrt(6.0f * mean);
+    const float most = wanted < 0.95f * peak ? wanted : peak;
+    uint8_t* bytes = rows.append({row, most / kLargestByte, softmax.kept[row], (peak - most) / 255.0f, 0, 0});
+    put_bytes(weights, num_tiles, most, peak, bytes, rows);
   }
-  const float kept = std::exp(state.highest - highest), peak = largest(largest_weight), sum_of_squares = sum(squares);
-  state.squares *= kept * kept;
-  const float most = largest_byte(peak, sum_of_squares, num_tiles * kTile, state);
-  uint8_t* bytes = rows.append({row, most / kLargestByte, kept, (peak - most) / 255.0f, 0, 0});
-  put_bytes(scores, num_tiles, most, peak, bytes, rows);
-  state = {highest, state.total * kept + sum(total), state.squares + sum_of_squares, state.spans + 1};
 }
 
 }  // namespace deepseek::ISA

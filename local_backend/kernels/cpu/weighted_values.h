@@ -69,7 +69,8 @@ inline void add_slab(const uint8_t* values, const WeightRows& weights, int64_t n
 }
 
 // out (rows, numbers) of every row of weights is brought up to date with a span of num_tiles tiles.
-inline void add_values(const uint8_t* values, const WeightRows& weights, int64_t num_tiles, int64_t numbers, float* out) {
+inline void add_values(const uint8_t* values, const WeightRows& weights, int64_t num_tiles, int64_t numbers,
+                       float* out) {
   for (int64_t first = 0; first < numbers; first += 16 * kValueVectors) {
     const uint8_t* slab = values + first / (16 * kValueVectors) * kSlabBytes;
     switch (std::min<int64_t>(kValueVectors, (numbers - first) / 16)) {
