@@ -34,6 +34,7 @@ class ModelRunner:
         self.pool = pool
         self._device = model.kernels.device
         self._rotary = rotary_table(model.config, pool.max_model_len).to(self._device)
+        self._reads_segments = any(layer.native_attention is None for layer in model.layers)
         self.expert_counts = None if model.config.moe is None else self._no_counts(model.config)
 
     def run(self, batch: ScheduledBatch, aborted: Callable[[], bool]) -> Tensor:
@@ -52,7 +53,8 @@ class ModelRunner:
                 item.seq.num_computed_tokens,
                 item.seq.num_computed_tokens + item.num_scheduled_tokens,
             )
-            segments.append(self._segment(item, len(ids), stop))
+            if self._reads_segments:
+                segments.append(self._segment(item, len(ids), stop))
             ids.extend(item.token_ids)
             positions.extend(range(start, stop))
             slots.extend(self._slots(item, start, stop))

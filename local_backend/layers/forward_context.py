@@ -55,7 +55,7 @@ class ForwardContext:
     Attributes:
         rotary: (num_tokens, 1, rotary_dim / 2) complex64, e^(i * position * frequency).
         slot_mapping: Where each row's key and value go: consecutive (first, past the last), or (num_tokens,).
-        segments: One per sequence, in row order.
+        segments: One per sequence, in row order; none when every layer reads `batch` instead.
         sampled_rows: (num_sampled,) rows whose logits are wanted.
         pool: Keys and values, or latents.
         expert_counts: (num_hidden_layers, n_routed_experts) int64 to count into; None counts nothing.
