@@ -1,4 +1,5 @@
 # Set-up, demo and checks. Needs GNU make and Python 3.11 or later; everything else is installed into .venv.
+# With a C++ compiler the CPU kernels are built; without one slower kernels take their place.
 # An interrupted set-up or pull goes on where it stopped: a stamp in .venv is written only when a step is done.
 
 VENV := .venv
@@ -8,7 +9,10 @@ PYTHON ?= python3.11
 # Options for pip, such as an index of CPU-only torch builds: PIP_OPTIONS='--extra-index-url ADDRESS'
 PIP_OPTIONS ?=
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(PIP_OPTIONS)
-INPUTS := pyproject.toml constraints.txt
+KERNELS := local_backend/kernels/cpu
+CPP := $(wildcard $(KERNELS)/*.h $(KERNELS)/*.cpp)
+# The installation is redone when one of these changes.
+INPUTS := pyproject.toml constraints.txt $(KERNELS)/CMakeLists.txt $(CPP)
 # The demo and the tests use the embedded engine, whatever the environment says.
 ASK := $(BIN)/deepseek-apps ask --backend local --model starter --seed 1 --usage
 
@@ -46,6 +50,8 @@ check: format lint types imports unit ## Format, lint, types, import rules, test
 format: $(VENV)/.installed-dev
 	@echo "== ruff format"
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff --quiet .; exit 1; }
+	@echo "== clang-format"
+	@$(BIN)/clang-format --dry-run --Werror $(CPP) tests/unit/local_backend/kernels/*.cpp
 
 lint: $(VENV)/.installed-dev
 	@echo "== ruff check"
@@ -64,8 +70,8 @@ unit: $(VENV)/.installed-dev
 	@$(BIN)/pytest --cov --cov-report=term:skip-covered
 
 native: ## Rebuild only the C++ kernels, after a change to one (needs cmake; set-up builds them too)
-	@cmake -S local_backend/kernels/cpu -B build/native -Wno-dev >/dev/null
-	@env -u MAKEFLAGS -u MAKELEVEL cmake --build build/native
+	@cmake -S $(KERNELS) -B build/native >/dev/null
+	@env -u MAKEFLAGS -u MAKELEVEL cmake --build build/native --parallel 4
 	@cmake --install build/native >/dev/null
 
 bench: ## How to run the benchmarks
@@ -74,7 +80,7 @@ bench: ## How to run the benchmarks
 	@echo "All take --help and --json; they need \`make setup\` and \`deepseek-apps models pull starter\`."
 
 clean: ## Remove .venv and what the tools left; models stay in the cache directory
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
+	@rm -rf $(VENV) build/native $(KERNELS)/_native.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov
 
 $(VENV)/.python:
 	@if $(BIN)/python -m pip --version >/dev/null 2>&1; then touch $@; exit; fi; \
@@ -98,5 +104,6 @@ comma := ,
 define install
 echo "== Installing deepseek-apps[$(1)] from constraints.txt (torch is the largest part; minutes the first time)"
 @$(INSTALL) -e '.[$(1)]' || { echo "The installation did not finish; what is downloaded is kept: run it again." >&2; exit 1; }
+@test -e $(KERNELS)/_native.so || echo "No CPU kernels (is there a C++ compiler?): slower, and \`$(BIN)/deepseek-apps doctor\` says what to do." >&2
 @touch $@
 endef

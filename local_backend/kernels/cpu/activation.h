@@ -27,8 +27,6 @@ inline Floats exponential(Floats x) {
 }
 
 // x / (1 + e^-x).
-inline Floats silu(Floats x) {
-  return divide(x, add(splat(1.0f), exponential(subtract(zeros(), x))));
-}
+inline Floats silu(Floats x) { return divide(x, add(splat(1.0f), exponential(subtract(zeros(), x)))); }
 
 }  // namespace deepseek::ISA

@@ -64,8 +64,8 @@ void deepseek_gqa_write(Kernels* kernels, const KeyValueCache* cache, const int6
   kernels->table->gqa_write(kernels->pool, *cache, slots, num_rows, key, key_stride, value, value_stride);
 }
 
-void deepseek_gqa_read(Kernels* kernels, const KeyValueCache* cache, const int64_t* slots, int64_t num_rows,
-                       float* key, float* value) {
+void deepseek_gqa_read(Kernels* kernels, const KeyValueCache* cache, const int64_t* slots, int64_t num_rows, float* key,
+                       float* value) {
   kernels->table->gqa_read(*cache, slots, num_rows, key, value);
 }
 

@@ -14,7 +14,7 @@ struct Span {
   const uint8_t* ahead[kSpanTiles];  // tiles that will be wanted next
   int64_t num_tiles;
   int64_t first_position;
-  const uint8_t* values;             // as value_vector says
+  const uint8_t* values;                // as value_vector says
   alignas(64) float value_unit[kSpan];  // 0 where nothing has been written
 };
 
@@ -72,14 +72,15 @@ class AttentionRows {
   // Takes the scored span in.
   void finish_span(const Span& span) {
     const int64_t positions = span.num_tiles * kTile;
+    int64_t seen[kMaxRows];
     for (int64_t row = 0; row < count_; ++row) {
-      const int64_t seen = std::clamp<int64_t>(visible_[row] - span.first_position, 0, positions);
-      std::fill(scores_ + row * kSpan + seen, scores_ + row * kSpan + positions, kMasked);
+      seen[row] = std::clamp<int64_t>(visible_[row] - span.first_position, 0, positions);
+      std::fill(scores_ + row * kSpan + seen[row], scores_ + row * kSpan + positions, kMasked);
     }
     softmax_.raise(scores_, count_, span.num_tiles);
     softmax_.weigh(scores_, count_, span.num_tiles, span.value_unit);
     weights_.clear();
-    put_span(scores_, count_, span.num_tiles, softmax_, weights_);
+    put_span(scores_, seen, count_, span.num_tiles, softmax_, weights_);
     softmax_.end_span();
     weights_.fill_up(kMaxRows, span.num_tiles);
     add_values(span.values, weights_, span.num_tiles, numbers_, out_);
@@ -101,8 +102,8 @@ class AttentionRows {
  private:
   template <int kTiles, bool kFetch>
   void score_block(const Span& span, int64_t first, int64_t block) {
-    tile_scores<kTiles, kFetch>(span.tiles + first, kFetch ? span.ahead[first + block] : nullptr, shape_, query_,
-                                block, scores_ + block * kRowBlock * kSpan + first * kTile, kSpan);
+    tile_scores<kTiles, kFetch>(span.tiles + first, kFetch ? span.ahead[first + block] : nullptr, shape_, query_, block,
+                                scores_ + block * kRowBlock * kSpan + first * kTile, kSpan);
   }
 
   KeyShape shape_;

@@ -35,8 +35,8 @@ inline void rms_norm_row(const float* x, int64_t size, const float* weight, floa
 }
 
 // out = x / sqrt(mean(x^2) + eps) * weight, by rows; out may be x.
-inline void rms_norm(ThreadPool& pool, const float* x, int64_t num_rows, int64_t size, const float* weight,
-                     float eps, float* out) {
+inline void rms_norm(ThreadPool& pool, const float* x, int64_t num_rows, int64_t size, const float* weight, float eps,
+                     float* out) {
   run_rows(pool, num_rows, size, [&](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) rms_norm_row(x + row * size, size, weight, eps, out + row * size);
   });
@@ -53,8 +53,8 @@ inline void rotate_head(float* x, const float* turns, int64_t num_pairs) {
 
 // Turns the first 2 * num_pairs numbers of each head in place. Heads lie head_dim floats apart, tokens stride;
 // turns is (num_tokens, num_pairs) pairs of cosine and sine.
-inline void rotate(ThreadPool& pool, float* x, int64_t num_tokens, int64_t stride, int64_t num_heads,
-                   int64_t head_dim, const float* turns, int64_t num_pairs) {
+inline void rotate(ThreadPool& pool, float* x, int64_t num_tokens, int64_t stride, int64_t num_heads, int64_t head_dim,
+                   const float* turns, int64_t num_pairs) {
   run_rows(pool, num_tokens, num_heads * head_dim, [&](int64_t first, int64_t last) {
     for (int64_t token = first; token < last; ++token) {
       for (int64_t head = 0; head < num_heads; ++head) {

@@ -19,7 +19,7 @@ inline void gqa_attention(ThreadPool& pool, const KeyValueCache& cache, const At
                           int64_t num_segments, const float* rows, int64_t stride, int64_t num_heads, float scale,
                           float* out) {
   struct Piece {
-    DecodeJob* decode;    // one of the two
+    DecodeJob* decode;  // one of the two
     PrefillJob* prefill;
     int64_t part;
   };

@@ -23,9 +23,7 @@ struct KeyValueCache {
 
   int64_t padded_dim() const { return (head_dim + 31) / 32 * 32; }
   int64_t half_words() const { return kTilePositions * padded_dim() / 2; }
-  uint32_t* keys(int64_t tile, int64_t head) const {
-    return tiles + (tile * num_kv_heads + head) * 2 * half_words();
-  }
+  uint32_t* keys(int64_t tile, int64_t head) const { return tiles + (tile * num_kv_heads + head) * 2 * half_words(); }
   uint32_t* values(int64_t tile, int64_t head) const { return keys(tile, head) + half_words(); }
 };
 

@@ -13,7 +13,7 @@
 namespace deepseek::ISA {
 
 constexpr int64_t kTilesPerChunk = kChunk / kTilePositions;
-constexpr int kRowsAtOnce = kRegisters >= 32 ? 8 : 3;   // query rows that share the unpacked numbers of a tile
+constexpr int kRowsAtOnce = kRegisters >= 32 ? 8 : 3;    // query rows that share the unpacked numbers of a tile
 constexpr int kTilesPerStep = kRegisters >= 32 ? 2 : 1;  // tiles that share the query's numbers
 
 // The unfinished result of one row: the largest score, the sum of weights, the weighted sum of values.
@@ -82,7 +82,7 @@ inline void score_tiles(const ChunkTiles& chunk, int64_t first, int64_t padded_d
 // sum = sum * factor + the chunk's values by their weights, kSpans times 32 dimensions of them.
 template <int kRows, int kSpans>
 inline void add_chunk_values(const ChunkTiles& chunk, int64_t first_span, int64_t seen, const float* factors,
-                       int64_t padded_dim, DecodeRows<kRows>& rows) {
+                             int64_t padded_dim, DecodeRows<kRows>& rows) {
   Floats sums[kRows][2 * kSpans];
   const int64_t first_dim = first_span * 32;
   for (int row = 0; row < kRows; ++row) {

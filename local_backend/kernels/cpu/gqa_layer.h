@@ -18,8 +18,8 @@ inline void gqa_layer(ThreadPool& pool, const GqaLayer& layer, const Batch& batc
   const int64_t query = layer.num_heads * head_dim, key = layer.cache.num_kv_heads * head_dim;
   Buffer qkv(num_tokens, query + 2 * key), attended(num_tokens, query);
   project_normed(pool, layer.qkv, layer.norm, hidden, num_tokens, qkv.data());
-  rotate(pool, qkv.data(), num_tokens, qkv.width(), layer.num_heads + layer.cache.num_kv_heads, head_dim,
-         batch.turns, layer.num_pairs);
+  rotate(pool, qkv.data(), num_tokens, qkv.width(), layer.num_heads + layer.cache.num_kv_heads, head_dim, batch.turns,
+         layer.num_pairs);
   gqa_write(pool, layer.cache, batch.slots, num_tokens, qkv.data() + query, qkv.width(), qkv.data() + query + key,
             qkv.width());
   gqa_attention(pool, layer.cache, batch.segments, batch.num_segments, qkv.data(), qkv.width(), layer.num_heads,

@@ -16,8 +16,8 @@
 
 namespace deepseek::ISA {
 
-constexpr int64_t kStepRows = 6;          // query rows of an inner product
-constexpr int64_t kPieceRows = 192;       // query rows of a piece, about
+constexpr int64_t kStepRows = 6;                        // query rows of an inner product
+constexpr int64_t kPieceRows = 192;                     // query rows of a piece, about
 constexpr int kStepVectors = kRegisters >= 32 ? 4 : 1;  // its columns, by sixteen
 
 // out (6 rows) = out * factor + a b over depth; strides in floats, kVectors times sixteen columns.
@@ -27,7 +27,8 @@ inline void multiply_step(const float* a, int64_t a_stride, const float* b, int6
   Floats sums[kStepRows][kVectors];
   for (int row = 0; row < kStepRows; ++row) {
     for (int v = 0; v < kVectors; ++v) {
-      sums[row][v] = factors == nullptr ? zeros() : multiply(load(out + row * out_stride + 16 * v), splat(factors[row]));
+      sums[row][v] =
+          factors == nullptr ? zeros() : multiply(load(out + row * out_stride + 16 * v), splat(factors[row]));
     }
   }
   for (int64_t step = 0; step < depth; ++step) {
@@ -73,9 +74,9 @@ class Lines {
 // What one thread works in.
 struct PrefillBuffers {
   int64_t dim;
-  Lines keys, values;            // (dim, kChunk), (kChunk, dim)
-  Lines queries, sums, scores;   // (rows, dim), (rows, dim), (rows, kChunk)
-  Lines largest, totals;         // (rows)
+  Lines keys, values;           // (dim, kChunk), (kChunk, dim)
+  Lines queries, sums, scores;  // (rows, dim), (rows, dim), (rows, kChunk)
+  Lines largest, totals;        // (rows)
 
   explicit PrefillBuffers(int64_t dim) : dim(dim) {
     keys.assign(dim * kChunk, 0.0f);
@@ -92,8 +93,7 @@ struct PrefillBuffers {
   }
 
   // Unpacks the chunk from position start on; what lies past count becomes 0.
-  void unpack(const KeyValueCache& cache, const AttentionSegment& segment, int64_t head, int64_t start,
-              int64_t count) {
+  void unpack(const KeyValueCache& cache, const AttentionSegment& segment, int64_t head, int64_t start, int64_t count) {
     for (int64_t first = 0; first < kChunk; first += kTilePositions) {
       const bool there = first < count;
       const int64_t tile = there ? segment.tile(cache, (start + first) / kTilePositions) : 0;
@@ -170,8 +170,8 @@ class PrefillJob {
     const int64_t most = std::min(kChunk, segment_.visible((first_row + row + count - 1) / group) - start);
     if (most <= 0) return;
     float* scores = buffers.scores.data() + row * kChunk;
-    multiply_steps(buffers.queries.data() + row * dim, dim, buffers.keys.data(), kChunk, dim, nullptr, scores,
-                   kChunk, (most + 15) / 16 * 16);
+    multiply_steps(buffers.queries.data() + row * dim, dim, buffers.keys.data(), kChunk, dim, nullptr, scores, kChunk,
+                   (most + 15) / 16 * 16);
     alignas(64) float factors[16] = {};
     float totals[kStepRows] = {};
     for (int64_t inner = 0; inner < count; ++inner) {

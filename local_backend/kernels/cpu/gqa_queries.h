@@ -22,14 +22,13 @@ struct Queries {
 
   // The row times the scale, filled up with zeros.
   void copy_scaled(const AttentionSegment& segment, int64_t head, int64_t row, float* to) const {
-    const float* from = rows + (segment.first_row + row / group()) * stride +
-                        (head * group() + row % group()) * cache.head_dim;
+    const float* from =
+        rows + (segment.first_row + row / group()) * stride + (head * group() + row % group()) * cache.head_dim;
     for (int64_t dim = 0; dim < cache.head_dim; ++dim) to[dim] = from[dim] * scale;
     std::fill(to + cache.head_dim, to + cache.padded_dim(), 0.0f);
   }
 
-  void write_divided(const AttentionSegment& segment, int64_t head, int64_t row, const float* sum,
-                     float total) const {
+  void write_divided(const AttentionSegment& segment, int64_t head, int64_t row, const float* sum, float total) const {
     const int64_t query = (segment.first_row + row / group()) * num_heads + head * group() + row % group();
     const float inverse = 1.0f / total;
     for (int64_t dim = 0; dim < cache.head_dim; ++dim) out[query * cache.head_dim + dim] = sum[dim] * inverse;

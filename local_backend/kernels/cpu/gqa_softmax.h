@@ -9,8 +9,8 @@
 
 namespace deepseek::ISA {
 
-constexpr int64_t kChunk = 64;       // positions that are scored before they are weighed
-constexpr float kUnseen = -1e30f;    // the score of what a row may not see
+constexpr int64_t kChunk = 64;     // positions that are scored before they are weighed
+constexpr float kUnseen = -1e30f;  // the score of what a row may not see
 
 // What a chunk does to the sum of those before it.
 struct Weighed {

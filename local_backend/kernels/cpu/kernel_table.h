@@ -45,11 +45,11 @@ struct KernelTable {
                              int64_t num_segments, const LatentExpansion& parts, const float* query, float scale,
                              float* out);
   // out (num_rows, size), which may be x.
-  void (*rms_norm)(ThreadPool& pool, const float* x, int64_t num_rows, int64_t size, const float* weight,
-                   float epsilon, float* out);
+  void (*rms_norm)(ThreadPool& pool, const float* x, int64_t num_rows, int64_t size, const float* weight, float epsilon,
+                   float* out);
   // Turns the first 2 * num_pairs numbers of each head; turns (num_tokens, num_pairs) pairs of cosine and sine.
-  void (*rotate)(ThreadPool& pool, float* x, int64_t num_tokens, int64_t stride, int64_t num_heads,
-                 int64_t head_dim, const float* turns, int64_t num_pairs);
+  void (*rotate)(ThreadPool& pool, float* x, int64_t num_tokens, int64_t stride, int64_t num_heads, int64_t head_dim,
+                 const float* turns, int64_t num_pairs);
   // out (count,) = silu(gate) * up, which may be either.
   void (*silu_multiply)(ThreadPool& pool, const float* gate, const float* up, int64_t count, float* out);
 };

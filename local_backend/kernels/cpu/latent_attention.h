@@ -11,7 +11,7 @@ namespace deepseek::ISA {
 
 struct LatentPiece {
   const AttentionSegment* segment;
-  int64_t first_row, num_rows;    // of the segment's (num_rows * num_heads)
+  int64_t first_row, num_rows;  // of the segment's (num_rows * num_heads)
   int64_t first_tile, last_tile;
 };
 
@@ -24,28 +24,31 @@ struct LatentCall {
   float* out;
 };
 
-// How many tiles a piece takes, a multiple of a span: some pieces per thread, but not many small ones.
-inline int64_t tiles_per_piece(int64_t total_tiles, int num_threads) {
-  constexpr int64_t kPiecesPerThread = 4;
-  const int64_t wanted = total_tiles / (kPiecesPerThread * num_threads) + 1;
-  if (wanted < kSpanTiles / 2) return num_threads == 1 ? kSpanTiles : kSpanTiles / 2;
-  return (wanted + kSpanTiles - 1) / kSpanTiles * kSpanTiles;
+// Positions are cut at the same places whatever else is in the batch, so that a row's result does not depend on it.
+constexpr int64_t kPieceTiles = 4 * kSpanTiles;
+
+// How many query rows a piece takes: fewer where there would not be a piece for every thread.
+inline int64_t rows_per_piece(const AttentionSegment* segments, int64_t num_segments, int64_t num_heads,
+                              int num_threads) {
+  int64_t count = 0;
+  for (int64_t i = 0; i < num_segments; ++i) {
+    const int64_t cuts = (segments[i].num_tiles() + kPieceTiles - 1) / kPieceTiles;
+    count += (segments[i].num_rows * num_heads + kMaxRows - 1) / kMaxRows * cuts;
+  }
+  return count < num_threads ? kRowBlock : kMaxRows;
 }
 
-// Splits positions so that all pieces of the same rows are neighbours.
-inline std::vector<LatentPiece> latent_pieces(const AttentionSegment* segments, int64_t num_segments,
-                                              int64_t num_heads, int num_threads) {
-  int64_t total = 0;
-  for (int64_t i = 0; i < num_segments; ++i) {
-    total += (segments[i].num_rows * num_heads + kMaxRows - 1) / kMaxRows * segments[i].num_tiles();
-  }
-  const int64_t step = tiles_per_piece(total, num_threads);
+// All pieces; those of the same rows are neighbours.
+inline std::vector<LatentPiece> latent_pieces(const AttentionSegment* segments, int64_t num_segments, int64_t num_heads,
+                                              int num_threads) {
+  const int64_t together = rows_per_piece(segments, num_segments, num_heads, num_threads);
   std::vector<LatentPiece> pieces;
   for (int64_t i = 0; i < num_segments; ++i) {
     const int64_t rows = segments[i].num_rows * num_heads, tiles = segments[i].num_tiles();
-    for (int64_t row = 0; row < rows; row += kMaxRows) {
-      for (int64_t tile = 0; tile < tiles; tile += step) {
-        pieces.push_back({&segments[i], row, std::min(kMaxRows, rows - row), tile, std::min(tiles, tile + step)});
+    for (int64_t row = 0; row < rows; row += together) {
+      for (int64_t tile = 0; tile < tiles; tile += kPieceTiles) {
+        const int64_t end = std::min(tiles, tile + kPieceTiles);
+        pieces.push_back({&segments[i], row, std::min(together, rows - row), tile, end});
       }
     }
   }
@@ -60,7 +63,7 @@ inline void open_span(const LatentCache& cache, const AttentionSegment& segment,
   span.values = values;
   for (int64_t tile = 0; tile < span.num_tiles; ++tile) {
     span.tiles[tile] = cache.tile_of(segment, first + tile);
-    span.ahead[tile] = cache.tile_of(segment, std::min(first + tile + kSpanTiles, last - 1));
+    span.ahead[tile] = cache.tile_of(segment, std::min(first + tile + kSpanTiles, segment.num_tiles() - 1));
   }
   const int64_t written = segment.context_len - span.first_position;
   for (int64_t tile = 0; tile < span.num_tiles; ++tile) {

@@ -45,7 +45,7 @@ struct LatentExpansion {
   const float* unit;     // (num_heads, nope + values)
   const int32_t* start;  // the same: -128 times the sum of a row's codes
   int64_t num_heads;
-  int64_t nope;          // a multiple of 16
+  int64_t nope;  // a multiple of 16
   int64_t value;
 
   int64_t values() const { return (value + 15) / 16 * 16; }

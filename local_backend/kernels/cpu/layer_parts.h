@@ -54,8 +54,8 @@ struct Projections {
 
 // The tokens of one pass.
 struct Batch {
-  const float* turns;     // (num_tokens, rotary_dim / 2) pairs of cosine and sine
-  const int64_t* slots;   // (num_tokens,) where keys and values go
+  const float* turns;    // (num_tokens, rotary_dim / 2) pairs of cosine and sine
+  const int64_t* slots;  // (num_tokens,) where keys and values go
   const AttentionSegment* segments;
   int64_t num_segments;
   int64_t num_tokens;

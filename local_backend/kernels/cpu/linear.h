@@ -13,9 +13,9 @@
 
 namespace deepseek::ISA {
 
-constexpr int64_t kStripBlocks = 4;            // blocks of a piece of work
-constexpr int64_t kTokensAtOnce = 12;          // rows that share the unpacked codes of a group
-constexpr int64_t kCachedBytes = 768 * 1024;   // activations that stay in the second-level cache
+constexpr int64_t kStripBlocks = 4;           // blocks of a piece of work
+constexpr int64_t kTokensAtOnce = 12;         // rows that share the unpacked codes of a group
+constexpr int64_t kCachedBytes = 768 * 1024;  // activations that stay in the second-level cache
 
 // out[token * stride + 16 * (block - first)] = the 16 results of each block in [first, last) and each token.
 template <int kBits, bool kMinimum, int kBlocks, int kTokens>
@@ -24,8 +24,8 @@ inline void multiply_blocks(const Matrix& weight, int64_t first, int64_t last, c
   Floats results[kBlocks][kTokens];
   int64_t block = first;
   for (; block + kBlocks <= last; block += kBlocks) {
-    multiply_tile<kBits, kMinimum, kBlocks, kTokens>(weight.blocks + block * weight.block_bytes(),
-                                                     weight.block_bytes(), weight.num_groups(), tokens, results);
+    multiply_tile<kBits, kMinimum, kBlocks, kTokens>(weight.blocks + block * weight.block_bytes(), weight.block_bytes(),
+                                                     weight.num_groups(), tokens, results);
     for (int inner = 0; inner < kBlocks; ++inner) {
       const Floats unit = load(weight.unit + (block + inner) * kBlockRows);
       for (int token = 0; token < kTokens; ++token) {
@@ -119,8 +119,7 @@ inline void multiply_rows(ThreadPool& pool, const Matrix& weight, const Quantize
 }
 
 inline void linear(ThreadPool& pool, const Matrix& weight, const float* x, int64_t num_tokens, float* out) {
-  multiply_rows(pool, weight, quantize_rows(pool, x, num_tokens, weight.columns), num_tokens, out,
-                weight.rows);
+  multiply_rows(pool, weight, quantize_rows(pool, x, num_tokens, weight.columns), num_tokens, out, weight.rows);
 }
 
 inline float half_to_float(const uint16_t* p, int index) {
@@ -148,8 +147,8 @@ inline void expand_rows(ThreadPool& pool, const Matrix& weight, const int64_t* r
     const int64_t row = rows[index];
     const uint8_t* block = weight.blocks + row / kBlockRows * weight.block_bytes();
     for (int64_t group = 0; group < weight.num_groups(); ++group) {
-      expand_group(weight, block + group * weight.group_bytes(), static_cast<int>(row % kBlockRows),
-                   weight.unit[row], out + index * weight.columns + group * kGroup);
+      expand_group(weight, block + group * weight.group_bytes(), static_cast<int>(row % kBlockRows), weight.unit[row],
+                   out + index * weight.columns + group * kGroup);
     }
   });
 }

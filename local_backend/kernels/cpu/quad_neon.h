@@ -44,9 +44,7 @@ inline FloatQuad power_of_two(FloatQuad n) {
 
 inline IntegerQuad load_bytes(const uint8_t* p) { return vreinterpretq_s32_u8(vld1q_u8(p)); }
 inline IntegerQuad low_nibbles(IntegerQuad x) { return vandq_s32(x, vdupq_n_s32(0x0f0f0f0f)); }
-inline IntegerQuad high_nibbles(IntegerQuad x) {
-  return vreinterpretq_s32_u8(vshrq_n_u8(vreinterpretq_u8_s32(x), 4));
-}
+inline IntegerQuad high_nibbles(IntegerQuad x) { return vreinterpretq_s32_u8(vshrq_n_u8(vreinterpretq_u8_s32(x), 4)); }
 inline IntegerQuad integer_add(IntegerQuad a, IntegerQuad b) { return vaddq_s32(a, b); }
 inline int32_t integer_sum(IntegerQuad a) { return vaddvq_s32(a); }
 inline void store_int8(int8_t* p, IntegerQuad x) {

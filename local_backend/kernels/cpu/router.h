@@ -92,8 +92,7 @@ inline void choose(const Router& router, float* logits, int32_t* experts, float*
 }
 
 inline Choice route(ThreadPool& pool, const Router& router, const float* x, int64_t num_tokens, int64_t width) {
-  Choice choice{std::vector<int32_t>(num_tokens * router.per_token),
-                std::vector<float>(num_tokens * router.per_token)};
+  Choice choice{std::vector<int32_t>(num_tokens * router.per_token), std::vector<float>(num_tokens * router.per_token)};
   const int64_t num_experts = router.num_experts;
   std::unique_ptr<float[]> logits(new float[num_tokens * num_experts]);
   constexpr int64_t kExpertsPerPiece = 16, kTokensPerPiece = 32;
@@ -102,8 +101,7 @@ inline Choice route(ThreadPool& pool, const Router& router, const float* x, int6
     const int64_t first = piece % columns * kExpertsPerPiece, start = piece / columns * kTokensPerPiece;
     for (int64_t expert = first; expert < std::min(first + kExpertsPerPiece, num_experts); ++expert) {
       for (int64_t token = start; token < std::min(start + kTokensPerPiece, num_tokens); ++token) {
-        logits[token * num_experts + expert] =
-            dot_product(router.weight + expert * width, x + token * width, width);
+        logits[token * num_experts + expert] = dot_product(router.weight + expert * width, x + token * width, width);
       }
     }
   });

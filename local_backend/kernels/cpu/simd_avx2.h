@@ -118,9 +118,7 @@ inline Integers load_int8(const int8_t* p) {
 }
 
 #if defined(__AVXVNNI__)
-inline __m256i dot(__m256i acc, __m256i codes, __m256i values) {
-  return _mm256_dpbusd_avx_epi32(acc, codes, values);
-}
+inline __m256i dot(__m256i acc, __m256i codes, __m256i values) { return _mm256_dpbusd_avx_epi32(acc, codes, values); }
 inline __m256i dot_nibbles(__m256i acc, __m256i codes, __m256i values) { return dot(acc, codes, values); }
 #else
 // Pairs of products are summed in 16 bits with saturation, so the codes' highest bits are multiplied apart:

@@ -7,8 +7,8 @@
 
 namespace deepseek::ISA {
 
-using Floats = __m512;   // 16 float32
-using Integers = __m512i;  // 16 int32, or 64 bytes
+using Floats = __m512;          // 16 float32
+using Integers = __m512i;       // 16 int32, or 64 bytes
 constexpr int kRegisters = 32;  // Floats that fit at once
 
 inline Floats zeros() { return _mm512_setzero_ps(); }
@@ -62,9 +62,7 @@ inline Integers load_int8(const int8_t* p) {
   return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 // acc[i] += sum over j < 4 of codes[4 i + j] (uint8) * values[4 i + j] (int8), exact.
-inline Integers dot(Integers acc, Integers codes, Integers values) {
-  return _mm512_dpbusd_epi32(acc, codes, values);
-}
+inline Integers dot(Integers acc, Integers codes, Integers values) { return _mm512_dpbusd_epi32(acc, codes, values); }
 // The same for codes below 16, where narrower steps cannot overflow.
 inline Integers dot_nibbles(Integers acc, Integers codes, Integers values) {
   return _mm512_dpbusd_epi32(acc, codes, values);

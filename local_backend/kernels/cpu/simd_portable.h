@@ -16,7 +16,7 @@ struct Quarters {
   Quad a, b, c, d;
 };
 using Floats = Quarters<FloatQuad>;
-using Integers = Quarters<IntegerQuad>;  // 16 int32, or 64 bytes
+using Integers = Quarters<IntegerQuad>;         // 16 int32, or 64 bytes
 constexpr int kRegisters = kQuadRegisters / 4;  // Floats that fit at once
 
 // f of every quarter, without a loop that a compiler may leave as one.

@@ -31,12 +31,12 @@ inline Floats two_to(Floats x) {
 
 // What has been seen of each row, and the span at hand.
 struct SoftmaxRows {
-  alignas(64) float highest[kMaxRows];   // score so far
-  alignas(64) float total[kMaxRows];     // sum of 2^(score - highest)
-  alignas(64) float squares[kMaxRows];   // sum over spans of the squares of weights, as weights are defined below
-  alignas(64) float kept[kMaxRows];      // what the sums before this span are multiplied with
-  alignas(64) float peak[kMaxRows];      // largest weight of this span
-  alignas(64) float spanned[kMaxRows];   // sum of its squares
+  alignas(64) float highest[kMaxRows];  // score so far
+  alignas(64) float total[kMaxRows];    // sum of 2^(score - highest)
+  alignas(64) float squares[kMaxRows];  // sum over spans of the squares of weights, as weights are defined below
+  alignas(64) float kept[kMaxRows];     // what the sums before this span are multiplied with
+  alignas(64) float peak[kMaxRows];     // largest weight of this span
+  alignas(64) float spanned[kMaxRows];  // sum of its squares
   int spans;
 
   void begin() {
@@ -85,7 +85,7 @@ struct SoftmaxRows {
   // Mean of the squares that a row's output is made of: this span's, or what spans had before it.
   float mean_square(int64_t row, int64_t positions) const {
     const float before = spans > 0 ? squares[row] / static_cast<float>(spans) : 0.0f;
-    return std::max(spanned[row], before) / static_cast<float>(positions);
+    return std::max(spanned[row], before) / static_cast<float>(std::max<int64_t>(positions, 1));
   }
 
   void end_span() {

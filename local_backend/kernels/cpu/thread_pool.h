@@ -29,9 +29,10 @@ class ThreadPool {
   // Callers take turns; work must not call run again.
   template <typename Work>
   void run(int64_t num_pieces, const Work& work) {
-    run_job(num_pieces, [](const void* context, int64_t piece, int thread) {
-      (*static_cast<const Work*>(context))(piece, thread);
-    }, &work);
+    run_job(
+        num_pieces,
+        [](const void* context, int64_t piece, int thread) { (*static_cast<const Work*>(context))(piece, thread); },
+        &work);
   }
 
  private:

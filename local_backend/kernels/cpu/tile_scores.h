@@ -8,8 +8,8 @@
 
 namespace deepseek::ISA {
 
-constexpr int kRowBlock = 8;      // query rows that share each load of a key
-constexpr int kTilesAtOnce = 2;   // tiles that share each load of a query
+constexpr int kRowBlock = 8;     // query rows that share each load of a key
+constexpr int kTilesAtOnce = 2;  // tiles that share each load of a query
 
 // Rounded query rows in blocks of 8. One block: for every four numbers, four bytes of each row.
 struct QueryCodes {
@@ -54,8 +54,8 @@ inline Integers add_dot(Integers sum, Integers codes, Integers values) {
 // sums[t][r] += codes of tile t . query row r, over `steps` vectors. As much at `ahead` is fetched
 // meanwhile.
 template <int kTiles, bool kFetch>
-inline void add_products(Integers (&sums)[kTiles][kRowBlock], const uint8_t* const* codes,
-                         const uint8_t* ahead, const int8_t* query, int64_t steps) {
+inline void add_products(Integers (&sums)[kTiles][kRowBlock], const uint8_t* const* codes, const uint8_t* ahead,
+                         const int8_t* query, int64_t steps) {
   for (int64_t step = 0; step < steps; ++step) {
     Integers keys[kTiles];
     for (int tile = 0; tile < kTiles; ++tile) keys[tile] = load_bytes(codes[tile] + 64 * step);
@@ -70,8 +70,8 @@ inline void add_products(Integers (&sums)[kTiles][kRowBlock], const uint8_t* con
 // scores (8, stride) = or += products of one part, times both units.
 template <int kTiles, bool kFetch, bool kAdd>
 inline void part_scores(const uint8_t* const* codes, const uint8_t* ahead, const float* const* tile_unit,
-                        const int8_t* query, const float* unit, const int32_t* start, int64_t steps,
-                        float* scores, int64_t stride) {
+                        const int8_t* query, const float* unit, const int32_t* start, int64_t steps, float* scores,
+                        int64_t stride) {
   Integers sums[kTiles][kRowBlock];
   for (int row = 0; row < kRowBlock; ++row) {
     for (int tile = 0; tile < kTiles; ++tile) sums[tile][row] = integer_splat(start[row]);
@@ -103,8 +103,8 @@ inline void tile_scores(const uint8_t* const* tiles, const uint8_t* ahead, const
   const int32_t* start = query.start + block * 2 * kRowBlock;
   part_scores<kTiles, kFetch, false>(tiles, ahead, latent_unit, codes, unit, start, shape.rank / 4, scores, stride);
   part_scores<kTiles, kFetch, true>(rotary, kFetch ? ahead + shape.rank * kTile : nullptr, rotary_unit,
-                                    codes + shape.rank * kRowBlock, unit + kRowBlock, start + kRowBlock,
-                                    shape.rope / 4, scores, stride);
+                                    codes + shape.rank * kRowBlock, unit + kRowBlock, start + kRowBlock, shape.rope / 4,
+                                    scores, stride);
 }
 
 }  // namespace deepseek::ISA

@@ -8,9 +8,9 @@
 
 namespace deepseek::ISA {
 
-constexpr int kSpanTiles = 16;                   // tiles whose weights share a scale
-constexpr int kSpan = kSpanTiles * kTile;        // the same in positions
-constexpr int kValueVectors = 4;                 // vectors of 16 numbers that are summed together
+constexpr int kSpanTiles = 16;                              // tiles whose weights share a scale
+constexpr int kSpan = kSpanTiles * kTile;                   // the same in positions
+constexpr int kValueVectors = 4;                            // vectors of 16 numbers that are summed together
 constexpr int64_t kSlabBytes = kSpan * 16 * kValueVectors;  // values of 64 numbers over a span
 
 typedef uint8_t SixteenBytes __attribute__((vector_size(16)));

@@ -9,10 +9,10 @@
 
 namespace deepseek::ISA {
 
-constexpr int kWeightBlock = 4;        // rows of weights that share each load of a value
-constexpr int kSpanFours = kSpan / 4;  // runs of four positions, which a dot product takes at once
+constexpr int kWeightBlock = 4;         // rows of weights that share each load of a value
+constexpr int kSpanFours = kSpan / 4;   // runs of four positions, which a dot product takes at once
 constexpr float kLargestByte = 254.0f;  // with half a step carried over, still a byte
-constexpr float kTolerance = 0.006f;   // noise by the rounding of weights, relative to a row's output
+constexpr float kTolerance = 0.006f;    // noise by the rounding of weights, relative to a row's output
 
 // One row of byte weights: out[row] = out[row] * kept + factor * sum of bytes * values
 //                                      + rest_factor * sum over its rests of bytes * values.
@@ -131,10 +131,12 @@ inline void put_bytes(const float* weights, int64_t num_tiles, float most, float
 //
 // The largest byte stands for as much as keeps the noise of rounding within kTolerance of what a row's output is
 // made of: at most one weight in (254 kTolerance sqrt(6))^2 = 6 is larger.
-inline void put_span(const float* weights, int64_t count, int64_t num_tiles, const SoftmaxRows& softmax,
-                     WeightRows& rows) {
+//
+// seen (count): how many of the span's positions each row sees.
+inline void put_span(const float* weights, const int64_t* seen, int64_t count, int64_t num_tiles,
+                     const SoftmaxRows& softmax, WeightRows& rows) {
   for (int64_t row = 0; row < count; ++row, weights += kSpan) {
-    const float peak = softmax.peak[row], mean = softmax.mean_square(row, num_tiles * kTile);
+    const float peak = softmax.peak[row], mean = softmax.mean_square(row, seen[row]);
     const float wanted = kLargestByte * kTolerance * std::sqrt(6.0f * mean);
     const float most = wanted < 0.95f * peak ? wanted : peak;
     uint8_t* bytes = rows.append({row, most / kLargestByte, softmax.kept[row], (peak - most) / 255.0f, 0, 0});

@@ -74,10 +74,17 @@ inline void add_values(const uint8_t* values, const WeightRows& weights, int64_t
   for (int64_t first = 0; first < numbers; first += 16 * kValueVectors) {
     const uint8_t* slab = values + first / (16 * kValueVectors) * kSlabBytes;
     switch (std::min<int64_t>(kValueVectors, (numbers - first) / 16)) {
-      case 1: add_slab<1>(slab, weights, num_tiles, out + first, numbers); break;
-      case 2: add_slab<2>(slab, weights, num_tiles, out + first, numbers); break;
-      case 3: add_slab<3>(slab, weights, num_tiles, out + first, numbers); break;
-      default: add_slab<4>(slab, weights, num_tiles, out + first, numbers);
+      case 1:
+        add_slab<1>(slab, weights, num_tiles, out + first, numbers);
+        break;
+      case 2:
+        add_slab<2>(slab, weights, num_tiles, out + first, numbers);
+        break;
+      case 3:
+        add_slab<3>(slab, weights, num_tiles, out + first, numbers);
+        break;
+      default:
+        add_slab<4>(slab, weights, num_tiles, out + first, numbers);
     }
   }
 }

@@ -1,7 +1,5 @@
 // Compares every primitive of simd.h with plain C++ on random lanes; test_simd.py compiles it once per
 // instruction set and runs it. Prints one line per difference; exits with 1 if there was one.
-#include "simd.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -10,6 +8,7 @@
 #include <limits>
 
 #include "activation.h"
+#include "simd.h"
 
 using namespace deepseek::ISA;
 
@@ -185,9 +184,9 @@ void check_dot(int64_t largest_code, const char* name, Integers (*product)(Integ
 void check_activations() {
   const Lanes a([] { return static_cast<float>(uniform(-87000, 88000)) / 1000; });
   expect("exponential", exponential(a.floats()), [&](int i) { return float(std::exp(double(a.lane[i]))); }, 3e-7);
-  expect("silu", silu(a.floats()), [&](int i) {
-    return float(double(a.lane[i]) / (1 + std::exp(-double(a.lane[i]))));
-  }, 1e-6);
+  expect(
+      "silu", silu(a.floats()), [&](int i) { return float(double(a.lane[i]) / (1 + std::exp(-double(a.lane[i])))); },
+      1e-6);
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
 // Gives a thread pool many tiny jobs of all sizes, from several callers, while others come and go;
 // test_thread_pool.py compiles and runs it. Prints one line per broken promise; exits with 1 if there was one.
-#include "thread_pool.h"
-
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -9,6 +7,8 @@
 #include <memory>
 #include <thread>
 #include <vector>
+
+#include "thread_pool.h"
 
 using deepseek::ThreadPool;
 
