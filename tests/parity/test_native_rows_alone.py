@@ -1,8 +1,7 @@
-"""Rows computed together are, bit for bit, the rows computed one at a time: what exact speculation rests on."""
+"""Rows computed together are, bit for bit, those computed one at a time: exact speculation rests on it."""
 
 from __future__ import annotations
 
-from pathlib import Path
 
 import pytest
 import torch
