@@ -11,10 +11,11 @@ from local_backend.architecture import ModelConfig
 from local_backend.cache.block_bytes import BlockBytes
 from local_backend.cache.latent_pool import LatentPool
 from local_backend.cache.sizing import bytes_per_token, fit_context, kept_dtype
+from local_backend.cache.tiled_latents import TiledLatentPool
 from local_backend.cache.tiled_pool import TiledKVPool
 from local_backend.config import EngineConfig
 
-__all__ = ["KVPool", "allocate_pool", "bytes_per_token"]
+__all__ = ["KVPool", "Pool", "allocate_pool", "bytes_per_token"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,10 @@ class KVPool:
         return key.to(self.dtype), value.to(self.dtype)
 
 
+Pool = KVPool | LatentPool | TiledKVPool | TiledLatentPool
+"""Any of them: rows or tiles, of keys and values or of latents."""
+
+
 def allocate_pool(
     model: ModelConfig,
     engine: EngineConfig,
@@ -115,7 +120,7 @@ def allocate_pool(
     device: torch.device | None = None,
     *,
     tiled: bool = False,
-) -> KVPool | LatentPool | TiledKVPool:
+) -> Pool:
     """Allocate the pool that the model's attention needs; arguments and errors as in KVPool.allocate.
 
     Args:
@@ -124,5 +129,7 @@ def allocate_pool(
     """
     if tiled and TiledKVPool.fits(model, engine):
         return TiledKVPool.allocate(model, engine)
+    if tiled and TiledLatentPool.fits(model, engine):
+        return TiledLatentPool.allocate(model, engine)
     kind = KVPool if model.mla is None else LatentPool
     return kind.allocate(model, engine, dtype, device)

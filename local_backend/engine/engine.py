@@ -11,6 +11,7 @@ from local_backend.cache.block_manager import BlockManager
 from local_backend.cache.pool import allocate_pool
 from local_backend.cache.prefix_tier import PrefixTier
 from local_backend.cache.tiered_prefixes import TieredPrefixes
+from local_backend.cache.tiled_latents import TiledLatentPool
 from local_backend.config import EngineConfig
 from local_backend.engine.gate_statistics import GateStatistics
 from local_backend.engine.model_runner import ModelRunner
@@ -39,8 +40,6 @@ class Engine:
 
     def __init__(self, model: Decoder, config: EngineConfig) -> None:
         self.config = config
-        if config.cache_dtype in ROUNDED:
-            model = model.with_rotated_latents()
         self.pool = allocate_pool(
             model.config,
             config,
@@ -48,6 +47,8 @@ class Engine:
             model.kernels.device,
             tiled=isinstance(model.kernels, NativeKernels),
         )
+        if config.cache_dtype in ROUNDED or isinstance(self.pool, TiledLatentPool):
+            model = model.with_rotated_latents()
         self.blocks = BlockManager(self.pool.num_blocks, config.block_size)
         self.scheduler = Scheduler(self.blocks, config.num_seqs, batched_tokens(model.config, config))
         self.vocab_size = model.config.vocab_size

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from local_backend.architecture import ModelConfig
-from local_backend.cache.latent_pool import LatentPool
-from local_backend.cache.pool import KVPool
-from local_backend.cache.tiled_pool import TiledKVPool
+from local_backend.cache.pool import Pool
 from local_backend.kernels.native_batch import BlockTable, NativeBatch
 from local_backend.layers.forward_context import ForwardContext, Segment
 from local_backend.layers.rope import rotary_table
@@ -29,7 +27,7 @@ class ModelRunner:
             None without experts.
     """
 
-    def __init__(self, model: Decoder, pool: KVPool | LatentPool | TiledKVPool) -> None:
+    def __init__(self, model: Decoder, pool: Pool) -> None:
         self.model = model
         self.pool = pool
         self._device = model.kernels.device

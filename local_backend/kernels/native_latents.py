@@ -135,6 +135,7 @@ class NativeLatents:
             batch.num_segments,
             ctypes.byref(expansion.struct),
             query.data_ptr(),
+            query[0].numel(),
             scale,
             out.data_ptr(),
         )

@@ -25,7 +25,7 @@ __all__ = [
     "open_native",
 ]
 
-ABI_VERSION = 1  # kAbiVersion of api.cpp: both change when a signature, a struct or a weight layout does
+ABI_VERSION = 2  # kAbiVersion of api.cpp: both change when a signature, a struct or a weight layout does
 LIBRARY_PATH = Path(__file__).with_name("cpu") / ("_native.dll" if sys.platform == "win32" else "_native.so")
 INSTALL_AGAIN = (
     "pip install --force-reinstall --no-deps --no-cache-dir deepseek-apps (in a checkout: make native)"
@@ -53,6 +53,7 @@ SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "deepseek_feed_forward": (None, (_pointer, _pointer, _pointer, _pointer, _int64)),
     "deepseek_mixture": (None, (_pointer, _pointer, _pointer, _pointer, _int64, _pointer)),
     "deepseek_gqa_layer": (None, (_pointer, _pointer, _pointer, _pointer)),
+    "deepseek_mla_layer": (None, (_pointer, _pointer, _pointer, _pointer)),
     "deepseek_gqa_attention": (
         None,
         (_pointer, _pointer, _pointer, _int64, _pointer, _int64, _int64, _float, _pointer),
@@ -70,7 +71,7 @@ SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     ),
     "deepseek_expanded_attention": (
         None,
-        (_pointer, _pointer, _pointer, _int64, _pointer, _pointer, _float, _pointer),
+        (_pointer, _pointer, _pointer, _int64, _pointer, _pointer, _int64, _float, _pointer),
     ),
     "deepseek_rms_norm": (None, (_pointer, _pointer, _int64, _int64, _pointer, _float, _pointer)),
     "deepseek_rotate": (

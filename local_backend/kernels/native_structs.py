@@ -22,6 +22,7 @@ __all__ = [
     "LatentExpansion",
     "Matrix",
     "Mixture",
+    "MlaLayer",
     "Mlp",
     "Norm",
     "Projections",
@@ -173,5 +174,27 @@ class GqaLayer(ctypes.Structure):
         ("cache", KeyValueCache),
         ("num_heads", _int64),
         ("num_pairs", _int64),
+        ("scale", _float),
+    )
+
+
+class MlaLayer(ctypes.Structure):
+    """A latent attention layer over a rotated cache."""
+
+    _fields_ = (
+        ("norm", Norm),
+        ("input", Projections),
+        ("query_norm", Norm),
+        ("query_up", Projections),
+        ("latent_norm", Norm),
+        ("query_scale", _pointer),
+        ("key_scale", _pointer),
+        ("latent_block", _int64),
+        ("rotary_block", _int64),
+        ("key_up", Matrix),
+        ("value_up", Matrix),
+        ("expansion", LatentExpansion),
+        ("output", Projections),
+        ("cache", LatentCache),
         ("scale", _float),
     )

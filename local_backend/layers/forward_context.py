@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from local_backend.cache.latent_pool import LatentPool
-from local_backend.cache.pool import KVPool
+from local_backend.cache.pool import KVPool, Pool
+from local_backend.cache.tiled_latents import TiledLatentPool
 from local_backend.cache.tiled_pool import TiledKVPool
 from local_backend.kernels.native_batch import NativeBatch
 
@@ -67,7 +68,7 @@ class ForwardContext:
     slot_mapping: tuple[int, int] | Tensor
     segments: tuple[Segment, ...]
     sampled_rows: Tensor
-    pool: KVPool | LatentPool | TiledKVPool
+    pool: Pool
     expert_counts: Tensor | None
     aborted: Callable[[], bool]
     batch: NativeBatch | None = None
@@ -79,7 +80,7 @@ class ForwardContext:
         return self.pool
 
     @property
-    def latents(self) -> LatentPool:
+    def latents(self) -> LatentPool | TiledLatentPool:
         """The pool of a model with latent attention."""
-        assert isinstance(self.pool, LatentPool)
+        assert isinstance(self.pool, LatentPool | TiledLatentPool)
         return self.pool

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from local_backend.architecture import ModelConfig
-from local_backend.cache.latent_pool import LatentPool
-from local_backend.cache.pool import KVPool
-from local_backend.cache.tiled_pool import TiledKVPool
+from local_backend.cache.pool import Pool
 from local_backend.kernels.base import Kernels, PackedWeight
 from local_backend.kernels.native import NativeKernels
 from local_backend.layers.forward_context import ForwardContext
@@ -120,7 +118,7 @@ class Decoder:
         )
         return replace(self, layers=tuple(layers))
 
-    def with_native_layers(self, pool: KVPool | LatentPool | TiledKVPool) -> Decoder:
+    def with_native_layers(self, pool: Pool) -> Decoder:
         """Return the same model with layers as single native calls, wherever the kernels have one.
 
         Args:

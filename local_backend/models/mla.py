@@ -10,6 +10,7 @@ from torch import Tensor
 
 from local_backend.architecture import MLAConfig
 from local_backend.cache.latent_pool import LatentPool
+from local_backend.cache.tiled_latents import TiledLatentPool
 from local_backend.kernels.base import Kernels
 from local_backend.layers.forward_context import ForwardContext, Segment
 from local_backend.layers.latent_attention import (
@@ -24,6 +25,7 @@ from local_backend.layers.rope import apply_rotary
 __all__ = ["AttentionForm", "LatentQuery", "MLAttention", "QueryUp"]
 
 AttentionForm = Literal["auto", "expanded", "absorbed"]
+AnyLatents = LatentPool | TiledLatentPool
 LATENT_NORM_EPS = 1e-6  # the published code's default; rms_norm_eps is for the other norms
 
 
@@ -97,7 +99,7 @@ class MLAttention:
         rows = [self._attend(batch, segment, pool) for segment in ctx.segments]
         return self.o_proj((rows[0] if len(rows) == 1 else torch.cat(rows)).flatten(1))
 
-    def _attend(self, batch: LatentQuery, segment: Segment, pool: LatentPool) -> Tensor:
+    def _attend(self, batch: LatentQuery, segment: Segment, pool: AnyLatents) -> Tensor:
         """Attention output of one sequence, (num_tokens, num_heads, v_head_dim) float32."""
         rows = slice(segment.start, segment.end)
         query = LatentQuery(batch.q_nope[rows], batch.q_pe[rows])
@@ -106,7 +108,7 @@ class MLAttention:
         )
         return (self._attend_absorbed if absorbed else self._attend_expanded)(query, segment, pool)
 
-    def _attend_absorbed(self, query: LatentQuery, segment: Segment, pool: LatentPool) -> Tensor:
+    def _attend_absorbed(self, query: LatentQuery, segment: Segment, pool: AnyLatents) -> Tensor:
         # (num_heads, num_tokens, qk_nope_head_dim) x (num_heads, qk_nope_head_dim, kv_lora_rank)
         mapped = torch.bmm(query.q_nope.transpose(0, 1).to(self.k_up.dtype), self.k_up)
         full = torch.cat((mapped.transpose(0, 1).float(), query.q_pe), dim=-1)
@@ -120,7 +122,7 @@ class MLAttention:
         out = torch.bmm(attended.transpose(0, 1).to(self.v_up.dtype), self.v_up.transpose(1, 2))
         return out.transpose(0, 1).float()
 
-    def _attend_expanded(self, query: LatentQuery, segment: Segment, pool: LatentPool) -> Tensor:
+    def _attend_expanded(self, query: LatentQuery, segment: Segment, pool: AnyLatents) -> Tensor:
         latents = pool.read(self.layer, segment.slots, torch.float32)
         full = torch.cat((query.q_nope, query.q_pe), dim=-1)
         return expanded_attention(full, latents, self.k_up, self.v_up, self.scale)

@@ -15,7 +15,7 @@ struct Kernels {
 #pragma GCC visibility push(default)
 extern "C" {
 
-constexpr int kAbiVersion = 1;
+constexpr int kAbiVersion = 2;
 
 int deepseek_abi_version() { return kAbiVersion; }
 
@@ -53,6 +53,10 @@ void deepseek_gqa_layer(Kernels* kernels, const GqaLayer* layer, const Batch* ba
   kernels->table->gqa_layer(kernels->pool, *layer, *batch, hidden);
 }
 
+void deepseek_mla_layer(Kernels* kernels, const MlaLayer* layer, const Batch* batch, float* hidden) {
+  kernels->table->mla_layer(kernels->pool, *layer, *batch, hidden);
+}
+
 void deepseek_gqa_attention(Kernels* kernels, const KeyValueCache* cache, const AttentionSegment* segments,
                             int64_t num_segments, const float* rows, int64_t stride, int64_t num_heads, float scale,
                             float* out) {
@@ -85,9 +89,9 @@ void deepseek_latent_attention(Kernels* kernels, const LatentCache* cache, const
 }
 
 void deepseek_expanded_attention(Kernels* kernels, const LatentCache* cache, const AttentionSegment* segments,
-                                 int64_t num_segments, const LatentExpansion* parts, const float* query, float scale,
-                                 float* out) {
-  kernels->table->expanded_attention(kernels->pool, *cache, segments, num_segments, *parts, query, scale, out);
+                                 int64_t num_segments, const LatentExpansion* parts, const float* query, int64_t stride,
+                                 float scale, float* out) {
+  kernels->table->expanded_attention(kernels->pool, *cache, segments, num_segments, *parts, query, stride, scale, out);
 }
 
 void deepseek_rms_norm(Kernels* kernels, const float* x, int64_t num_rows, int64_t size, const float* weight,

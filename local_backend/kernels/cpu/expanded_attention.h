@@ -14,10 +14,13 @@ struct ExpandedCall {
   const LatentCache& cache;
   const LatentExpansion& parts;
   const float* query;
+  int64_t stride;
   float scale;
   float* out;
 
-  int64_t query_width() const { return parts.nope + cache.shape.rope; }
+  const float* query_of(int64_t row, int64_t head) const {
+    return query + row * stride + head * (parts.nope + cache.shape.rope);
+  }
 };
 
 // Up to 32 rows of one head, from `first` of the segment's.
@@ -26,7 +29,7 @@ inline void attend_rows(const ExpandedCall& call, const AttentionSegment& segmen
   const int64_t count = std::min(kMaxRows, segment.num_rows - first), heads = call.parts.num_heads;
   rows.begin(count);
   for (int64_t row = 0; row < count; ++row) {
-    const float* query = call.query + ((segment.first_row + first + row) * heads + head) * call.query_width();
+    const float* query = call.query_of(segment.first_row + first + row, head);
     rows.put_query(row, query, query + call.parts.nope, call.scale, segment.visible(first + row));
   }
   const int64_t seen = (segment.visible(first + count - 1) + kTile - 1) / kTile;  // in tiles
@@ -49,11 +52,11 @@ inline void attend_rows(const ExpandedCall& call, const AttentionSegment& segmen
   }
 }
 
-// out (rows, num_heads, value): attention of query (rows, num_heads, nope + rope).
+// out (rows, num_heads, value): attention of query (rows, num_heads, nope + rope), rows stride floats apart.
 inline void expanded_attention(ThreadPool& pool, const LatentCache& cache, const AttentionSegment* segments,
-                               int64_t num_segments, const LatentExpansion& parts, const float* query, float scale,
-                               float* out) {
-  const ExpandedCall call{cache, parts, query, scale, out};
+                               int64_t num_segments, const LatentExpansion& parts, const float* query, int64_t stride,
+                               float scale, float* out) {
+  const ExpandedCall call{cache, parts, query, stride, scale, out};
   pool.run(num_segments * parts.num_heads, [&](int64_t piece, int) {
     const AttentionSegment& segment = segments[piece / parts.num_heads];
     const KeyShape shape{parts.nope, cache.shape.rope};

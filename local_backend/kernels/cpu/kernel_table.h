@@ -23,6 +23,8 @@ struct KernelTable {
                   int64_t* counts);
   // hidden += attention(norm(hidden)); keys and values of the batch go into the layer's cache.
   void (*gqa_layer)(ThreadPool& pool, const GqaLayer& layer, const Batch& batch, float* hidden);
+  // hidden += attention(norm(hidden)); latents of the batch go into the layer's cache.
+  void (*mla_layer)(ThreadPool& pool, const MlaLayer& layer, const Batch& batch, float* hidden);
   // out (num_tokens, num_heads * head_dim); tokens of rows (num_tokens, num_heads, head_dim) lie stride floats apart.
   void (*gqa_attention)(ThreadPool& pool, const KeyValueCache& cache, const AttentionSegment* segments,
                         int64_t num_segments, const float* rows, int64_t stride, int64_t num_heads, float scale,
@@ -40,10 +42,10 @@ struct KernelTable {
   // out (num_tokens, num_heads, rank); query (num_tokens, num_heads, rank + rope), mapped by k_up.
   void (*latent_attention)(ThreadPool& pool, const LatentCache& cache, const AttentionSegment* segments,
                            int64_t num_segments, const float* query, int64_t num_heads, float scale, float* out);
-  // out (num_tokens, num_heads, value); query (num_tokens, num_heads, nope + rope).
+  // out (num_tokens, num_heads, value); tokens of query (num_tokens, num_heads, nope + rope) lie stride floats apart.
   void (*expanded_attention)(ThreadPool& pool, const LatentCache& cache, const AttentionSegment* segments,
-                             int64_t num_segments, const LatentExpansion& parts, const float* query, float scale,
-                             float* out);
+                             int64_t num_segments, const LatentExpansion& parts, const float* query, int64_t stride,
+                             float scale, float* out);
   // out (num_rows, size), which may be x.
   void (*rms_norm)(ThreadPool& pool, const float* x, int64_t num_rows, int64_t size, const float* weight, float epsilon,
                    float* out);

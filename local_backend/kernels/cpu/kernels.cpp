@@ -1,10 +1,9 @@
 // Compiled once per instruction set, with ISA naming it.
-#include "expanded_attention.h"
 #include "feed_forward.h"
 #include "gqa_layer.h"
 #include "kernel_table.h"
-#include "latent_attention.h"
 #include "linear.h"
+#include "mla_layer.h"
 
 namespace deepseek::ISA {
 
@@ -16,6 +15,7 @@ const KernelTable kTable = {
     .feed_forward = feed_forward,
     .mixture = mixture,
     .gqa_layer = gqa_layer,
+    .mla_layer = mla_layer,
     .gqa_attention = gqa_attention,
     .gqa_write = gqa_write,
     .gqa_read = gqa_read,

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "gqa_cache.h"
+#include "latent_cache.h"
 #include "matrix.h"
 
 namespace deepseek {
@@ -69,6 +70,25 @@ struct GqaLayer {
   KeyValueCache cache;
   int64_t num_heads;
   int64_t num_pairs;  // of each head that are turned
+  float scale;
+};
+
+// Latent attention over a rotated cache; rotations here leave out their factor, which norm and scales contain.
+struct MlaLayer {
+  Norm norm;
+  Projections input;         // queries or what they are made of, latent, rotary key
+  Norm query_norm;           // of what queries are made of
+  Projections query_up;      // none: input gives the queries
+  Norm latent_norm;          // (rank,)
+  const float* query_scale;  // (rope,) factors on turned queries
+  const float* key_scale;    // (rope,) and on turned keys
+  int64_t latent_block;      // numbers that are spread over each other, a power of two
+  int64_t rotary_block;
+  Matrix key_up;    // (num_heads * rank, nope)
+  Matrix value_up;  // (num_heads * value, rank)
+  LatentExpansion expansion;
+  Projections output;
+  LatentCache cache;
   float scale;
 };
 
