@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import torch
 
 from local_backend.architecture import ModelConfig
-from local_backend.cache.latent_pool import LatentPool
-from local_backend.cache.pool import KVPool
+from local_backend.cache.pool import KVPool, Pool
+from local_backend.cache.tiled_pool import TiledKVPool
 from local_backend.engine.engine import Engine
 from local_backend.sampling_params import SamplingParams
 
@@ -50,12 +50,10 @@ def _slots(block_table: list[int], block_size: int) -> Iterator[tuple[int, int]]
         first = last = block
 
 
-def _write_random(
-    pool: KVPool | LatentPool, model: ModelConfig, slots: tuple[int, int], generator: torch.Generator
-) -> None:
+def _write_random(pool: Pool, model: ModelConfig, slots: tuple[int, int], generator: torch.Generator) -> None:
     count = slots[1] - slots[0]
     for layer in range(model.num_hidden_layers):
-        if isinstance(pool, LatentPool):
+        if not isinstance(pool, KVPool | TiledKVPool):
             assert model.mla is not None
             latent, k_pe = (
                 torch.randn(count, width, generator=generator)

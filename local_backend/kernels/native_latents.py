@@ -36,10 +36,11 @@ class NativeExpansion:
         value = v_up.shape[1]
         rows = torch.cat((k_up.float(), pad(v_up.float(), (0, 0, 0, -value % TILE_POSITIONS))), dim=1)
         unit = rows.abs().amax(dim=2).div_(LEVELS).clamp_min_(SMALLEST_UNIT)
-        codes = (rows / unit[..., None]).round_().to(torch.int8)
-        start = codes.sum(dim=2, dtype=torch.int32).mul_(-ZERO)
-        # (num_heads, rows / 8, 8, rank / 4, 4), of which each four numbers are taken from 8 rows in turn
-        blocks = codes.view(num_heads, -1, ROW_BLOCK, rank // 4, 4).transpose(2, 3).contiguous()
+        rounded = rows.div_(unit[..., None]).round_()
+        start = rounded.sum(dim=2).mul_(-ZERO).to(torch.int32)  # whole numbers below 2^24, so exact
+        fours = rounded.to(torch.int8).view(torch.int32)
+        # (num_heads, rows / 8, 8, rank / 4): each four numbers are taken from 8 rows in turn
+        blocks = fours.view(num_heads, -1, ROW_BLOCK, rank // 4).transpose(2, 3).contiguous()
         self.num_heads, self.value = num_heads, value
         self._alive = (blocks, unit, start)
         self.struct = LatentExpansion(

@@ -38,10 +38,10 @@ class Attention(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """One layer; its halves may also be single calls, which then take the place of norm and block."""
+    """One layer; its halves may be single calls, which then take the place of norm and block."""
 
     input_layernorm: Tensor
-    attention: Attention
+    attention: Attention | None  # dropped for a call that has the weights in another form
     post_attention_layernorm: Tensor
     feed_forward: FeedForward
     native_attention: Block | None = None
@@ -52,6 +52,7 @@ class _Layer:
         if self.native_attention is not None:
             self.native_attention(hidden, ctx)
         else:
+            assert self.attention is not None
             hidden.add_(self.attention(kernels.rms_norm(hidden, self.input_layernorm, eps), ctx))
         if self.native_feed_forward is not None:
             self.native_feed_forward(hidden, ctx)
@@ -126,18 +127,18 @@ class Decoder:
         """
         if not isinstance(self.kernels, NativeKernels):
             return self
-        kernels, eps = self.kernels, self.config.rms_norm_eps
-        layers = (
-            replace(
-                layer,
-                native_attention=native_attention(layer.attention, layer.input_layernorm, eps, kernels, pool),
-                native_feed_forward=native_feed_forward(
-                    layer.feed_forward, layer.post_attention_layernorm, eps, kernels
-                ),
-            )
-            for layer in self.layers
+        return replace(self, layers=tuple(self._native(layer, self.kernels, pool) for layer in self.layers))
+
+    def _native(self, layer: _Layer, kernels: NativeKernels, pool: Pool) -> _Layer:
+        eps = self.config.rms_norm_eps
+        attention = native_attention(layer.attention, layer.input_layernorm, eps, kernels, pool)
+        feed_forward = native_feed_forward(layer.feed_forward, layer.post_attention_layernorm, eps, kernels)
+        return replace(
+            layer,
+            attention=layer.attention if attention is None else None,
+            native_attention=attention,
+            native_feed_forward=feed_forward,
         )
-        return replace(self, layers=tuple(layers))
 
     def forward(self, token_ids: Tensor, ctx: ForwardContext) -> Tensor:
         """Run (num_tokens,) ids; returns float32 logits (num_sampled, vocab_size) of ctx.sampled_rows.

@@ -96,9 +96,9 @@ class _Parts:
 
 
 def _by_head(up: Tensor) -> PackedWeight:
-    """Heads' matrices (num_heads, rows, columns) one below the other, in 8 bits: they are 1 % of all weights."""
-    return pack_native(quantize_rows(up.reshape(-1, up.shape[-1]), "int8"))
     """Heads' matrices (num_heads, rows, columns) one below the other, in 8 bits: 1 % of all weights."""
+    return pack_native(quantize_rows(up.reshape(-1, up.shape[-1]), "int8"))
+
 
 def _fits(layer: MLAttention) -> bool:
     """Whether the heads' matrices are made of whole blocks and groups."""

@@ -42,7 +42,7 @@ class CacheRotator:
         kv_rows = _row_norms(into_cache, torch.arange(last - mla.cached_numbers, last), input_layernorm)
         latent_rows, rotary_rows = torch.split(kv_rows, [mla.kv_lora_rank, mla.qk_rope_head_dim])
         k_up, v_up = attention.k_up.float() * weight, attention.v_up.float() * weight
-        readers = torch.cat((k_up, v_up), dim=1).square().sum((0, 1)).sqrt_()
+        readers = (k_up.square().sum((0, 1)) + v_up.square().sum((0, 1))).sqrt_()
         scale = balance(latent_rows, readers)
         queries = self._query_norms(attention, input_layernorm)
         return replace(
@@ -68,7 +68,7 @@ class CacheRotator:
 def _row_norms(linear: Linear, rows: Tensor, input_scale: Tensor) -> Tensor:
     """How large these outputs are for inputs as large as input_scale, float32 of the shape of rows."""
     weights = linear.kernels.embedding(rows.flatten().to(input_scale.device), linear.weight)
-    return (weights * input_scale).square_().sum(1).sqrt_().view(rows.shape)
+    return weights.mul_(input_scale).square_().sum(1).sqrt_().view(rows.shape)
 
 
 def _by_pair(norms: Tensor) -> Tensor:
