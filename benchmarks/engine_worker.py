@@ -55,13 +55,13 @@ def main() -> None:
         torch.set_num_threads(options.threads)
         kernels = select_kernels()
         packed = load_or_pack(options.model, source_hash(options.model), kernels, options.quantization)
-        per_position = cached_bytes(packed.config, kept_dtype(options.cache_dtype, kernels.dtype))
+        at_most = cached_bytes(packed.config, kept_dtype(options.cache_dtype, kernels.dtype))
         config = EngineConfig(
             max_model_len=options.context,
             max_num_seqs=1,
             cache_dtype=options.cache_dtype,
             speculation="off",  # guesses are measured by speculation.py; here every token is computed
-            max_kv_bytes=max(1 << 30, per_position * (options.context + SPARE)),
+            max_kv_bytes=max(1 << 30, at_most * (options.context + SPARE)),
         )
         engine = Engine(Decoder.build(packed, kernels), config)
         return EngineRuns(engine, packed.config).run, {
@@ -69,7 +69,7 @@ def main() -> None:
             "packed": packed_bytes(packed),
             "parameters": parameters(packed),
             "per_token": bytes_per_token(packed),
-            "per_position": per_position,
+            "per_position": engine.pool.block_bytes().block_bytes // config.block_size,
         }
 
     serve(load)

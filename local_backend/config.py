@@ -44,8 +44,9 @@ class EngineConfig:
         quantization: For unquantised sources: "none" keeps them, "int8"/"int4" pack in groups of 32,
             "auto" takes int8 if that fits the available memory, else int4 (load_plan.py). Quantised GGUF
             tensors keep their own precision.
-        cache_dtype: How keys and values, or latents, are kept. "auto" is the kernels' own type; "int8" and
-            "int6" rotate and round latents (docs/latent-cache.md) and need latent attention.
+        cache_dtype: How keys and values, or latents, are kept. "auto" is the kernels' own type, for latents
+            under native kernels int8; "int8" and "int6" rotate and round latents (docs/latent-cache.md) and
+            need latent attention.
         prefix_cache_bytes: Disk for prefixes of long prompts, kept between processes and over all models
             (docs/prefix-cache.md); 0 is none, None is 4 GiB or a tenth of the free disk, the lesser.
         speculation: Guess tokens ahead and verify several at once, which changes when tokens come and not
