@@ -21,6 +21,13 @@ inline void run_rows(ThreadPool& pool, int64_t num_rows, int64_t row_size, const
            [&](int64_t piece, int) { work(piece * rows, std::min(num_rows, (piece + 1) * rows)); });
 }
 
+// out += values.
+inline void add_rows(float* out, const float* values, int64_t count) {
+  int64_t row = 0;
+  for (; row + 16 <= count; row += 16) store(out + row, add(load(out + row), load(values + row)));
+  for (; row < count; ++row) out[row] += values[row];
+}
+
 inline void rms_norm_row(const float* x, int64_t size, const float* weight, float eps, float* out) {
   const int64_t whole = size / 16 * 16;
   Floats squares = zeros();

@@ -18,6 +18,7 @@
 #include "router.h"
 #include "simd.h"
 #include "thread_pool.h"
+#include "wide_feed_forward.h"
 
 namespace deepseek::ISA {
 
@@ -129,9 +130,10 @@ inline void feed_forward(ThreadPool& pool, const Mlp& mlp, const Norm& norm, flo
   const int64_t width = mlp.gate.columns;
   Buffer normed(num_tokens, width);
   rms_norm(pool, hidden, num_tokens, width, norm.weight, norm.epsilon, normed.data());
-  const QuantizedRows x = quantize_rows(pool, normed.data(), num_tokens, width);
+  Activations x(pool, normed.data(), num_tokens, width);
+  if (wide_pays(mlp, num_tokens)) return wide_feed_forward(pool, mlp, x.wide(), num_tokens, hidden);
   const std::vector<MlpJob> jobs{for_all_tokens(&mlp, num_tokens)};
-  FeedForward(pool, jobs, x).run(hidden);
+  FeedForward(pool, jobs, x.narrow()).run(hidden);
 }
 
 // hidden += mixture(norm(hidden)); counts (num_experts,) is added to, unless it is null.
@@ -141,7 +143,7 @@ inline void mixture(ThreadPool& pool, const Mixture& layer, const Norm& norm, fl
   Buffer normed(num_tokens, width);
   rms_norm(pool, hidden, num_tokens, width, norm.weight, norm.epsilon, normed.data());
   const Choice choice = route(pool, layer.router, normed.data(), num_tokens, width);
-  const QuantizedRows x = quantize_rows(pool, normed.data(), num_tokens, width);
+  Activations x(pool, normed.data(), num_tokens, width);
   std::vector<MlpJob> by_expert(layer.router.num_experts);
   for (int64_t place = 0; place < num_tokens * layer.router.per_token; ++place) {
     MlpJob& job = by_expert[choice.experts[place]];
@@ -149,7 +151,8 @@ inline void mixture(ThreadPool& pool, const Mixture& layer, const Norm& norm, fl
     job.weights.push_back(choice.weights[place]);
   }
   std::vector<MlpJob> jobs;
-  if (layer.shared != nullptr) jobs.push_back(for_all_tokens(layer.shared, num_tokens));
+  const bool wide = layer.shared != nullptr && wide_pays(*layer.shared, num_tokens);
+  if (layer.shared != nullptr && !wide) jobs.push_back(for_all_tokens(layer.shared, num_tokens));
   for (int expert = 0; expert < layer.router.num_experts; ++expert) {
     MlpJob& job = by_expert[expert];
     if (job.tokens.empty()) continue;
@@ -157,7 +160,8 @@ inline void mixture(ThreadPool& pool, const Mixture& layer, const Norm& norm, fl
     job.mlp = &layer.experts[expert];
     jobs.push_back(std::move(job));
   }
-  FeedForward(pool, jobs, x).run(hidden);
+  FeedForward(pool, jobs, x.narrow()).run(hidden);
+  if (wide) wide_feed_forward(pool, *layer.shared, x.wide(), num_tokens, hidden);
 }
 
 }  // namespace deepseek::ISA

@@ -2,7 +2,6 @@
 #include "feed_forward.h"
 #include "gqa_layer.h"
 #include "kernel_table.h"
-#include "linear.h"
 #include "mla_layer.h"
 
 namespace deepseek::ISA {

@@ -118,10 +118,6 @@ inline void multiply_rows(ThreadPool& pool, const Matrix& weight, const Quantize
   });
 }
 
-inline void linear(ThreadPool& pool, const Matrix& weight, const float* x, int64_t num_tokens, float* out) {
-  multiply_rows(pool, weight, quantize_rows(pool, x, num_tokens, weight.columns), num_tokens, out, weight.rows);
-}
-
 inline float half_to_float(const uint16_t* p, int index) {
   float all[16];
   store(all, load_half(p));

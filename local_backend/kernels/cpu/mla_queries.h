@@ -29,7 +29,7 @@ inline void make_queries(ThreadPool& pool, const MlaLayer& layer, Buffer& inputs
       rms_norm_row(inputs.row(token), rank, layer.query_norm.weight, layer.query_norm.epsilon, normed.row(token));
     }
   });
-  project(pool, layer.query_up, quantize_rows(pool, normed.data(), num_tokens, rank), num_tokens, out);
+  project(pool, layer.query_up, normed.data(), num_tokens, out);
 }
 
 // Turns a rotary part, and takes it into the basis of the cache.

@@ -5,10 +5,9 @@
 #include <cstdint>
 #include <memory>
 
+#include "activations.h"
 #include "elementwise.h"
 #include "layer_parts.h"
-#include "linear.h"
-#include "quantized_rows.h"
 #include "simd.h"
 #include "thread_pool.h"
 
@@ -27,19 +26,13 @@ class Buffer {
   std::unique_ptr<float[]> numbers_;
 };
 
-inline void add_rows(float* out, const float* values, int64_t count) {
-  int64_t row = 0;
-  for (; row + 16 <= count; row += 16) store(out + row, add(load(out + row), load(values + row)));
-  for (; row < count; ++row) out[row] += values[row];
-}
-
 // out (num_tokens, projections.rows()) = x W^T + b.
-inline void project(ThreadPool& pool, const Projections& projections, const QuantizedRows& x, int64_t num_tokens,
-                    float* out) {
+inline void project(ThreadPool& pool, const Projections& projections, const float* x, int64_t num_tokens, float* out) {
   const int64_t stride = projections.rows();
+  Activations rows(pool, x, num_tokens, projections.matrices[0].columns);
   int64_t row = 0;
   for (int64_t index = 0; index < projections.count; ++index) {
-    multiply_rows(pool, projections.matrices[index], x, num_tokens, out + row, stride);
+    rows.multiply(projections.matrices[index], out + row, stride);
     row += projections.matrices[index].rows;
   }
   if (projections.bias == nullptr) return;
@@ -52,7 +45,7 @@ inline void project_normed(ThreadPool& pool, const Projections& projections, con
   const int64_t width = projections.matrices[0].columns;
   Buffer normed(num_tokens, width);
   rms_norm(pool, hidden, num_tokens, width, norm.weight, norm.epsilon, normed.data());
-  project(pool, projections, quantize_rows(pool, normed.data(), num_tokens, width), num_tokens, out);
+  project(pool, projections, normed.data(), num_tokens, out);
 }
 
 // hidden += x W^T + b.
@@ -60,8 +53,7 @@ inline void add_projection(ThreadPool& pool, const Projections& projections, con
                            float* hidden) {
   const int64_t rows = projections.rows();
   Buffer out(num_tokens, rows);
-  project(pool, projections, quantize_rows(pool, x, num_tokens, projections.matrices[0].columns), num_tokens,
-          out.data());
+  project(pool, projections, x, num_tokens, out.data());
   run_rows(pool, num_tokens, rows, [&](int64_t first, int64_t last) {
     add_rows(hidden + first * rows, out.row(first), (last - first) * rows);
   });

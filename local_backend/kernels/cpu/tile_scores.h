@@ -1,9 +1,9 @@
 // Scores of query rows against tiles of keys: 4-byte dot products, sixteen positions at a time.
 #pragma once
 
-#include <cstring>
 #include <numeric>
 
+#include "dots.h"
 #include "latent_tiles.h"
 
 namespace deepseek::ISA {
@@ -34,22 +34,6 @@ struct QueryCodes {
     for (int64_t i = 0; i < width; i += 4) std::memcpy(first + i * kRowBlock, numbers + i, 4);
   }
 };
-
-inline Integers four_bytes(const void* p) {
-  int32_t four;
-  std::memcpy(&four, p, 4);
-  return integer_splat(four);
-}
-
-// dot, which GCC 12 would surround with copies of most sums of a loop if it chose the registers itself.
-inline Integers add_dot(Integers sum, Integers codes, Integers values) {
-#if defined(__AVX512VNNI__) && !defined(__clang__)
-  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(values));
-  return sum;
-#else
-  return dot(sum, codes, values);
-#endif
-}
 
 // sums[t][r] += codes of tile t . query row r, over `steps` vectors. As much at `ahead` is fetched
 // meanwhile.
