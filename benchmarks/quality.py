@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from local_backend.config import KernelChoice
-    from local_backend.models.decoder import Decoder
+    from local_backend.engine.engine import Engine
 
 TEXT = Path(__file__).parent / "data" / "mixed.txt"
 WINDOW = 512
@@ -193,8 +193,8 @@ def engine_log_likelihoods(
     """Predict every window with our engine's model, `chunk` rows at a time."""
     import torch
 
-    from local_backend.cache.pool import KVPool
     from local_backend.config import EngineConfig
+    from local_backend.engine.engine import Engine
     from local_backend.kernels.dispatch import select_kernels
     from local_backend.models.decoder import Decoder
     from local_backend.store.packed import load_or_pack
@@ -202,33 +202,28 @@ def engine_log_likelihoods(
 
     chosen = select_kernels(kernels)
     model = Decoder.build(load_or_pack(path, source_hash(path), chosen, "auto"), chosen)
-    pool = KVPool.allocate(
-        model.config, EngineConfig(max_model_len=WINDOW, max_kv_bytes=1 << 26), chosen.dtype
-    )
+    engine = Engine(model, EngineConfig(max_model_len=WINDOW, max_kv_bytes=1 << 28))
     with torch.inference_mode():
-        return [sum_of_predicted(window_logits(model, pool, ids, chunk), ids) for ids in windows]
+        return [sum_of_predicted(window_logits(engine, ids, chunk), ids) for ids in windows]
 
 
-def window_logits(model: Decoder, pool: object, ids: list[int], chunk: int) -> Tensor:
+def window_logits(engine: Engine, ids: list[int], chunk: int) -> Tensor:
     """Return the logits after every position of one window, (len(ids), vocab_size) float32."""
     import torch
 
-    from local_backend.layers.forward_context import ForwardContext, Segment
-    from local_backend.layers.rope import rotary_table
+    from local_backend.sampling_params import SamplingParams
+    from local_backend.scheduler.batch import ScheduledBatch, ScheduledSequence
 
-    rotary, pieces = rotary_table(model.config, WINDOW), []
+    seq = engine.new_sequence(ids[:1], SamplingParams())
+    engine.blocks.grow(seq, len(ids))
+    pieces = []
     for start in range(0, len(ids), chunk):
         stop = min(start + chunk, len(ids))
-        positions = torch.arange(start, stop)
-        ctx = ForwardContext(
-            rotary=rotary[positions],
-            slot_mapping=(start, stop),
-            segments=(Segment(start=0, end=stop - start, context_len=stop, slots=(0, stop)),),
-            sampled_rows=torch.arange(stop - start),
-            pool=pool,
-            aborted=lambda: False,
-        )
-        pieces.append(model.forward(torch.tensor(ids[start:stop]), ctx))
+        seq.token_ids, seq.num_computed_tokens = ids[: start + 1], start
+        # What follows the first token counts as drafted, so every row has logits.
+        item = ScheduledSequence(seq, stop - start, tuple(ids[start + 1 : stop]))
+        pieces.append(engine._runner.run(ScheduledBatch((item,)), aborted=lambda: False))
+    engine.blocks.release(seq)
     return torch.cat(pieces)
 
 
