@@ -94,9 +94,11 @@ def engine_command(model: Path, threads: int, context: int, *options: str) -> li
     ]
 
 
-def peer_command(python: str, model: Path, threads: int, context: int) -> list[str]:
-    """Command of llama.cpp (llama_cpp_peer.py) under an interpreter that has it."""
-    return [python, str(FOLDER / "llama_cpp_peer.py"), str(model), str(threads), str(context)]
+def peer_command(
+    python: str, model: Path, threads: int, context: int, script: str = "llama_cpp_peer.py"
+) -> list[str]:
+    """Command of a peer under an interpreter that has it."""
+    return [python, str(FOLDER / script), str(model), str(threads), str(context)]
 
 
 def bits_per_weight(about: Reply) -> str:

@@ -1,4 +1,4 @@
-"""DeepSeek-V2-Lite's true shape (15.7 B parameters, 64 experts) on this machine, beside llama.cpp.
+r"""DeepSeek-V2-Lite's true shape (15.7 B parameters, 64 experts) on this machine, beside llama.cpp.
 
 The weights are random, so this says how fast and how large, and nothing about answers. The file is written
 the first time (v2_lite_files.py: 8.8 GB, Q4_0), its packed copy takes another 10 GB of disk beside it. Our
@@ -7,7 +7,12 @@ engine and llama.cpp then take turns on the same file, with the same tokens and 
     .venv/bin/python benchmarks/v2_lite.py --peer-python /tmp/peer/bin/python --plot docs/images
 
 See speed.py for making the peer's environment. --layers 4 is a smaller model; with --format hf it is bfloat16
-shards that are packed as int4, and there is no peer. The ceiling of decoding is the read bandwidth measured
+shards that are packed as int4, and the peer is transformers, as published:
+
+    .venv/bin/python benchmarks/v2_lite.py --format hf --layers 8 --peer-python .venv/bin/python \
+        --lengths 2048,8192 --depths 2048,8192
+
+The ceiling of decoding is the read bandwidth measured
 in the same run over the bytes that one token reads: all matrices, of the experts 6 of 64, and the cache. The
 caches of --depths are made up (filled_cache.py, llama_cpp_state.py).
 """
@@ -32,6 +37,7 @@ from v2_lite_report import Run, balance_rows, experts, load_rows, speed_rows, sp
 from local_backend.store.paths import CACHE_DIR_VARIABLE, cache_dir
 
 LAYERS = 27
+PEERS = {"gguf": ("llama.cpp", "llama_cpp_peer.py"), "hf": ("transformers", "transformers_peer.py")}
 LENGTHS = (512, 2048)
 DEPTHS = (16, 4096, 8192, 32768)
 DECODED = 32
@@ -73,7 +79,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--file", type=Path, help="the checkpoint; written if it is not there")
     parser.add_argument("--format", choices=("gguf", "hf"), default="gguf")
     parser.add_argument("--layers", type=int, default=LAYERS, help=f"of a new file (default: {LAYERS})")
-    parser.add_argument("--peer-python", help="interpreter that has llama_cpp")
+    parser.add_argument("--peer-python", help="interpreter that has llama_cpp, with --format hf transformers")
     parser.add_argument("--threads", type=int, help="default: torch's choice")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
@@ -116,8 +122,9 @@ def measure(path: Path, options: argparse.Namespace) -> Run:
     """Pack, load each engine by itself, load both, and let them take turns."""
     context = max(*options.lengths, max(options.depths) + PROMPT) + options.decoded + 64
     commands = {"ours": lambda size: our_command(path, options, size)}
+    peer, script = PEERS[options.format]
     if options.peer_python:
-        commands["llama.cpp"] = lambda size: peer_command(options.peer_python, path, options.threads, size)
+        commands[peer] = lambda size: peer_command(options.peer_python, path, options.threads, size, script)
     with Measured(commands["ours"](LOAD_CONTEXT)) as engine:
         packing = engine.ready
     loads: dict[str, list[Reply]] = {name: [] for name in commands}
@@ -126,11 +133,13 @@ def measure(path: Path, options: argparse.Namespace) -> Run:
             with Measured(command(LOAD_CONTEXT)) as engine:
                 loads[name].append(engine.ready)
     engines = {name: Measured(command(context)) for name, command in commands.items()}
-    sides = [engine_side(engine) if name == "ours" else peer_side(engine) for name, engine in engines.items()]
+    sides = [
+        engine_side(engine) if name == "ours" else peer_side(engine, name) for name, engine in engines.items()
+    ]
     rounds = Rounds(engines, options.threads)
     rounds.take(options.rounds, lambda engine: one_round(engine, options))
     rounds.close()
-    return Run(file_bytes=size_of(path), packing=packing, loads=loads, rounds=rounds, sides=sides)
+    return Run(file_bytes=size_of(path), packing=packing, loads=loads, rounds=rounds, sides=sides, peer=peer)
 
 
 def our_command(path: Path, options: argparse.Namespace, context: int) -> list[str]:

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from comparison import Row, Side
 from rounds import Reply, Rounds
 
-PREFILL_BARS = {512: 3.0, 2048: 5.0}  # times llama.cpp
-DECODE_BARS = {16: 1.2, 4096: 2.0, 8192: 3.0, 32768: 8.0}
+BARS = {  # times the peer
+    "llama.cpp": {
+        "prefill": {512: 3.0, 2048: 5.0},
+        "decode": {16: 1.2, 4096: 2.0, 8192: 3.0, 32768: 8.0},
+    },
+    "transformers": {"prefill": {2048: 1.5, 8192: 1.5}, "decode": {2048: 10.0, 8192: 10.0}},
+}
 FIRST_TOKEN_BAR, MEMORY_BAR = 3.0, 9.5  # seconds, GB, for all 27 layers
-PEER = "llama.cpp"
 NOTABLE_FAULTS = 100
 
 
@@ -26,6 +30,7 @@ class Run:
         loads: By engine, what each process said that loaded it alone, its packed copy there.
         rounds: Rates, by "prefill N" and "decode N".
         sides: How both were run.
+        peer: Name of the other engine, whether or not it was measured.
     """
 
     file_bytes: int
@@ -33,6 +38,7 @@ class Run:
     loads: dict[str, list[Reply]]
     rounds: Rounds
     sides: Sequence[Side]
+    peer: str
 
 
 def load_rows(run: Run) -> list[Row]:
@@ -47,7 +53,7 @@ def load_rows(run: Run) -> list[Row]:
         Row(
             work="packed copy to first token",
             ours=[reply["seconds"] for reply in ours],
-            peer=[reply["seconds"] for reply in run.loads.get(PEER, [])],
+            peer=[reply["seconds"] for reply in run.loads.get(run.peer, [])],
             unit="s",
             bar=FIRST_TOKEN_BAR,
             note=f"with Python's start {statistics.median(reply['start'] for reply in ours):.1f} s",
@@ -55,7 +61,7 @@ def load_rows(run: Run) -> list[Row]:
         Row(
             work="loaded: peak memory",
             ours=[reply["resident"] / 1e9 for reply in ours],
-            peer=[reply["resident"] / 1e9 for reply in run.loads.get(PEER, [])],
+            peer=[reply["resident"] / 1e9 for reply in run.loads.get(run.peer, [])],
             unit="GB",
             bar=MEMORY_BAR,
             note="; ".join(f"{name} {parts(replies)}" for name, replies in run.loads.items()),
@@ -63,7 +69,7 @@ def load_rows(run: Run) -> list[Row]:
         Row(
             work="after all that follows: peak memory",
             ours=[max(run.rounds.numbers("ours", "resident")) / 1e9],
-            peer=[max(found) / 1e9] if (found := run.rounds.numbers(PEER, "resident")) else [],
+            peer=[max(found) / 1e9] if (found := run.rounds.numbers(run.peer, "resident")) else [],
             unit="GB",
             note="with the deepest cache",
         ),
@@ -77,14 +83,14 @@ def parts(replies: Sequence[Reply]) -> str:
 
 def speed_rows(run: Run, lengths: Sequence[int], depths: Sequence[int]) -> list[Row]:
     """Rates of both engines with the bars of the shape."""
-    rounds = run.rounds
-    work = [("prefill", length, PREFILL_BARS.get(length)) for length in lengths]
-    work += [("decode", depth, DECODE_BARS.get(depth)) for depth in depths]
+    rounds, bars = run.rounds, BARS[run.peer]
+    work = [("prefill", length, bars["prefill"].get(length)) for length in lengths]
+    work += [("decode", depth, bars["decode"].get(depth)) for depth in depths]
     return [
         Row(
             work=f"{phase} {tokens} tokens" if phase == "prefill" else f"decode at {tokens}",
             ours=rounds.numbers("ours", f"{phase} {tokens}"),
-            peer=rounds.numbers(PEER, f"{phase} {tokens}"),
+            peer=rounds.numbers(run.peer, f"{phase} {tokens}"),
             bar=bar,
             ceiling=rounds.ceiling(tokens) if phase == "decode" else (),
             note=disturbance(run),
@@ -105,7 +111,7 @@ def speeds(run: Run, lengths: Sequence[int], depths: Sequence[int]) -> list[Repl
     for row, tokens in zip(speed_rows(run, lengths, depths), [*lengths, *depths], strict=True):
         speed: Reply = {"phase": row.work.split()[0], "tokens": tokens, "ours": statistics.median(row.ours)}
         if row.peer:
-            speed |= {PEER: statistics.median(row.peer), "ratio": row.ratio}
+            speed |= {run.peer: statistics.median(row.peer), "ratio": row.ratio}
         if row.ceiling:
             speed["ceiling"] = statistics.median(row.ceiling)
         found.append(speed)
