@@ -20,6 +20,7 @@ from torch import Tensor
 from local_backend.architecture import MLAConfig, ModelConfig, MoEConfig, RopeScaling
 from local_backend.errors import CheckpointError, ConfigError
 from local_backend.kernels.base import PackedWeight
+from local_backend.store.huge_pages import advise_huge_pages
 
 __all__ = [
     "PackedModel",
@@ -158,6 +159,7 @@ def read_packed_file(path: Path) -> PackedModel:
         with safe_open(path, framework="pt") as file:
             manifest = json.loads(file.metadata()["manifest"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        advise_huge_pages(tensors.values())
         copies = {name: _copies(name, row, tensors) for name, row in manifest["weights"].items()}
         return PackedModel(
             config=_config_from_json(manifest["config"]),

@@ -11,7 +11,8 @@ constexpr float kLog2E = 1.44269504f;
 // A span's keys and values.
 struct Span {
   const uint8_t* tiles[kSpanTiles];
-  const uint8_t* ahead[kSpanTiles];  // tiles that will be wanted next
+  const uint8_t* ahead[kSpanTiles];  // tiles that will be wanted next, if `fetches`
+  bool fetches;
   int64_t num_tiles;
   int64_t first_position;
   const uint8_t* values;                // as value_vector says
@@ -24,8 +25,8 @@ class AttentionRows {
   AttentionRows(Scratch& scratch, const KeyShape& shape, int64_t numbers)
       : shape_(shape),
         numbers_(numbers),
-        query_{scratch.take<int8_t>(kMaxRows * shape.width()), scratch.take<float>(2 * kMaxRows),
-               scratch.take<int32_t>(2 * kMaxRows)},
+        own_{scratch.take<int8_t>(kMaxRows * shape.width()), scratch.take<float>(2 * kMaxRows),
+             scratch.take<int32_t>(2 * kMaxRows)},
         space_(scratch.take<int8_t>(shape.width())),
         scores_(scratch.take<float>(kMaxRows * kSpan)),
         out_(scratch.take<float>((kMaxRows + 1) * numbers)),
@@ -40,28 +41,33 @@ class AttentionRows {
            WeightRows::rest_count(kMaxRows) * sizeof(Rest) + 1024;
   }
 
-  // Starts over with `count` rows.
+  // Starts over with `count` rows, whose queries are put one by one.
   void begin(int64_t count) {
+    begin(count, own_);
+    query_.clear(blocks_, shape_);
+  }
+
+  // Starts over with `count` rows, whose queries are rounded already.
+  void begin(int64_t count, const QueryCodes& query) {
     count_ = count;
     blocks_ = (count + kRowBlock - 1) / kRowBlock;
-    std::memset(query_.codes, 0, blocks_ * kRowBlock * shape_.width());
-    std::memset(query_.start, 0, blocks_ * 2 * kRowBlock * sizeof(int32_t));
-    std::memset(query_.unit, 0, blocks_ * 2 * kRowBlock * sizeof(float));
+    query_ = query;
     std::memset(out_, 0, (kMaxRows + 1) * numbers_ * sizeof(float));
     softmax_.begin();
   }
 
   // Row `row` attends to positions [0, visible).
-  void put_query(int64_t row, const float* latent, const float* rotary, float scale, int64_t visible) {
+  void see(int64_t row, int64_t visible) { visible_[row] = visible; }
+
+  void put_query(int64_t row, const float* latent, const float* rotary, float scale) {
     query_.put(row, latent, rotary, shape_, scale * kLog2E, space_);
-    visible_[row] = visible;
   }
 
   // Scores of tiles [first, first + kTiles) of the span.
   template <int kTiles>
   void score(const Span& span, int64_t first) {
     for (int64_t block = 0; block < blocks_; ++block) {
-      if (block < kTiles) {
+      if (span.fetches && block < kTiles) {
         score_block<kTiles, true>(span, first, block);
       } else {
         score_block<kTiles, false>(span, first, block);
@@ -83,7 +89,7 @@ class AttentionRows {
     put_span(scores_, seen, count_, span.num_tiles, softmax_, weights_);
     softmax_.end_span();
     weights_.fill_up(kMaxRows, span.num_tiles);
-    add_values(span.values, weights_, span.num_tiles, numbers_, out_);
+    add_values(span.values, weights_, span.num_tiles, numbers_, out_, span.fetches ? span.ahead : nullptr);
   }
 
   const float* out(int64_t row) const { return out_ + row * numbers_; }
@@ -109,7 +115,7 @@ class AttentionRows {
   KeyShape shape_;
   int64_t numbers_;
   int64_t count_ = 0, blocks_ = 0;
-  QueryCodes query_;
+  QueryCodes own_, query_{};
   int8_t* space_;
   float* scores_;
   float* out_;

@@ -30,7 +30,8 @@ inline void attend_rows(const ExpandedCall& call, const AttentionSegment& segmen
   rows.begin(count);
   for (int64_t row = 0; row < count; ++row) {
     const float* query = call.query_of(segment.first_row + first + row, head);
-    rows.put_query(row, query, query + call.parts.nope, call.scale, segment.visible(first + row));
+    rows.put_query(row, query, query + call.parts.nope, call.scale);
+    rows.see(row, segment.visible(first + row));
   }
   const int64_t seen = (segment.visible(first + count - 1) + kTile - 1) / kTile;  // in tiles
   Span span;

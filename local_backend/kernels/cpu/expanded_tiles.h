@@ -74,10 +74,11 @@ class ExpandedHead {
   // Points a span of `num_tiles` at what has been expanded.
   void open(int64_t index, int64_t num_tiles, Span& span) const {
     span.num_tiles = num_tiles;
+    span.fetches = false;  // they have just been written
     span.first_position = index * kSpan;
     span.values = values_ + index * value_bytes(parts_.values());
     for (int64_t tile = 0; tile < num_tiles; ++tile) {
-      span.tiles[tile] = span.ahead[tile] = tiles_ + (index * kSpanTiles + tile) * shape_.tile_bytes();
+      span.tiles[tile] = tiles_ + (index * kSpanTiles + tile) * shape_.tile_bytes();
     }
     std::copy_n(value_unit_ + index * kSpan, num_tiles * kTile, span.value_unit);
   }

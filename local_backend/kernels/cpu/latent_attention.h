@@ -61,6 +61,7 @@ inline void open_span(const LatentCache& cache, const AttentionSegment& segment,
   span.num_tiles = std::min<int64_t>(kSpanTiles, last - first);
   span.first_position = first * kTile;
   span.values = values;
+  span.fetches = true;
   for (int64_t tile = 0; tile < span.num_tiles; ++tile) {
     span.tiles[tile] = cache.tile_of(segment, first + tile);
     span.ahead[tile] = cache.tile_of(segment, std::min(first + tile + kSpanTiles, segment.num_tiles() - 1));
@@ -74,14 +75,57 @@ inline void open_span(const LatentCache& cache, const AttentionSegment& segment,
   }
 }
 
-inline void attend_piece(const LatentCall& call, const LatentPiece& piece, AttentionRows& rows, uint8_t* values) {
+// Queries of all segments as codes: a piece's begin with a block of rows, since pieces begin with multiples of 8.
+class RoundedQueries {
+ public:
+  RoundedQueries(ThreadPool& pool, const LatentCall& call, const AttentionSegment* segments, int64_t num_segments,
+                 Scratch& scratch)
+      : shape_(call.cache.shape), segments_(segments) {
+    int64_t blocks = 0;
+    for (int64_t i = 0; i < num_segments; ++i) {
+      first_block_.push_back(blocks);
+      blocks += (segments[i].num_rows * call.num_heads + kRowBlock - 1) / kRowBlock;
+    }
+    scratch.reserve(blocks * kRowBlock * (shape_.width() + 16) + 256);
+    codes_ = {scratch.take<int8_t>(blocks * kRowBlock * shape_.width()), scratch.take<float>(blocks * 2 * kRowBlock),
+              scratch.take<int32_t>(blocks * 2 * kRowBlock)};
+    first_block_.push_back(blocks);
+    pool.run(blocks, [&](int64_t block, int) { round(call, block); });
+  }
+
+  QueryCodes of(const LatentPiece& piece) const {
+    return codes_.from(first_block_[piece.segment - segments_] + piece.first_row / kRowBlock, shape_);
+  }
+
+ private:
+  void round(const LatentCall& call, int64_t block) const {
+    thread_local std::vector<int8_t> space;
+    space.resize(shape_.width());
+    const auto after = std::upper_bound(first_block_.begin(), first_block_.end(), block);
+    const int64_t index = after - first_block_.begin() - 1;
+    const AttentionSegment& segment = segments_[index];
+    const int64_t first = (block - first_block_[index]) * kRowBlock, rows = segment.num_rows * call.num_heads;
+    const QueryCodes codes = codes_.from(block, shape_);
+    codes.clear(1, shape_);
+    for (int64_t row = first; row < std::min(first + kRowBlock, rows); ++row) {
+      const float* query = call.query + (segment.first_row * call.num_heads + row) * shape_.width();
+      codes.put(row - first, query, query + shape_.rank, shape_, call.scale * kLog2E, space.data());
+    }
+  }
+
+  KeyShape shape_;
+  const AttentionSegment* segments_;
+  std::vector<int64_t> first_block_;
+  QueryCodes codes_{};
+};
+
+inline void attend_piece(const LatentCall& call, const LatentPiece& piece, const QueryCodes& query, AttentionRows& rows,
+                         uint8_t* values) {
   const KeyShape& shape = call.cache.shape;
   const AttentionSegment& segment = *piece.segment;
-  rows.begin(piece.num_rows);
+  rows.begin(piece.num_rows, query);
   for (int64_t row = 0; row < piece.num_rows; ++row) {
-    const int64_t index = piece.first_row + row;
-    const float* query = call.query + (segment.first_row * call.num_heads + index) * shape.width();
-    rows.put_query(row, query, query + shape.rank, call.scale, segment.visible(index / call.num_heads));
+    rows.see(row, segment.visible((piece.first_row + row) / call.num_heads));
   }
   Span span;
   for (int64_t first = piece.first_tile; first < piece.last_tile; first += kSpanTiles) {
@@ -145,6 +189,8 @@ inline void latent_attention(ThreadPool& pool, const LatentCache& cache, const A
   for (size_t i = 0; i < pieces.size(); ++i) {
     if (i == 0 || !same_rows(i, i - 1)) firsts.push_back(i);
   }
+  thread_local Scratch rounded;
+  const RoundedQueries queries(pool, call, segments, num_segments, rounded);
   const bool split = firsts.size() < pieces.size();
   thread_local Scratch memory;
   memory.reserve(split ? pieces.size() * kMaxRows * (rank + 16) * sizeof(float) : 0);
@@ -157,7 +203,7 @@ inline void latent_attention(ThreadPool& pool, const LatentCache& cache, const A
     scratch.reserve(AttentionRows::bytes(cache.shape, rank) + value_bytes(rank));
     uint8_t* values = scratch.take<uint8_t>(value_bytes(rank));
     AttentionRows rows(scratch, cache.shape, rank);
-    attend_piece(call, pieces[index], rows, values);
+    attend_piece(call, pieces[index], queries.of(pieces[index]), rows, values);
     for (int64_t row = 0; row < pieces[index].num_rows; ++row) {
       if (split) {
         partials.keep(index, row, rows);

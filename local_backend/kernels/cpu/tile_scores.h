@@ -29,6 +29,18 @@ struct QueryCodes {
     put_codes(row, space, shape.width());
   }
 
+  // Rows that are not put count nothing.
+  void clear(int64_t blocks, const KeyShape& shape) const {
+    std::memset(codes, 0, blocks * kRowBlock * shape.width());
+    std::memset(start, 0, blocks * 2 * kRowBlock * sizeof(int32_t));
+    std::memset(unit, 0, blocks * 2 * kRowBlock * sizeof(float));
+  }
+
+  // The rows from block `first` on.
+  QueryCodes from(int64_t first, const KeyShape& shape) const {
+    return {codes + first * kRowBlock * shape.width(), unit + first * 2 * kRowBlock, start + first * 2 * kRowBlock};
+  }
+
   void put_codes(int64_t row, const int8_t* numbers, int64_t width) const {
     int8_t* first = codes + row / kRowBlock * kRowBlock * width + row % kRowBlock * 4;
     for (int64_t i = 0; i < width; i += 4) std::memcpy(first + i * kRowBlock, numbers + i, 4);
@@ -71,7 +83,8 @@ inline void part_scores(const uint8_t* const* codes, const uint8_t* ahead, const
   }
 }
 
-// scores (8, stride) of one block of query rows against kTiles tiles; fetches the tile at `ahead` if kFetch.
+// scores (8, stride) of one block of query rows against kTiles tiles; fetches the rotary part of the tile at `ahead`
+// if kFetch (add_values fetches the rest).
 template <int kTiles, bool kFetch>
 inline void tile_scores(const uint8_t* const* tiles, const uint8_t* ahead, const KeyShape& shape,
                         const QueryCodes& query, int64_t block, float* scores, int64_t stride) {
@@ -85,7 +98,7 @@ inline void tile_scores(const uint8_t* const* tiles, const uint8_t* ahead, const
   const int8_t* codes = query.codes + block * kRowBlock * shape.width();
   const float* unit = query.unit + block * 2 * kRowBlock;
   const int32_t* start = query.start + block * 2 * kRowBlock;
-  part_scores<kTiles, kFetch, false>(tiles, ahead, latent_unit, codes, unit, start, shape.rank / 4, scores, stride);
+  part_scores<kTiles, false, false>(tiles, nullptr, latent_unit, codes, unit, start, shape.rank / 4, scores, stride);
   part_scores<kTiles, kFetch, true>(rotary, kFetch ? ahead + shape.rank * kTile : nullptr, rotary_unit,
                                     codes + shape.rank * kRowBlock, unit + kRowBlock, start + kRowBlock, shape.rope / 4,
                                     scores, stride);
