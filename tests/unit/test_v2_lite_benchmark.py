@@ -114,7 +114,12 @@ def toy_run(ours: list[float], peer: list[float]) -> Any:
         for name, rates in (("ours", ours), ("llama.cpp", peer))
     }
     return report.Run(
-        file_bytes=1, packing=ready, loads={"ours": [ready], "llama.cpp": [ready]}, rounds=taken, sides=[]
+        file_bytes=1,
+        packing=ready,
+        loads={"ours": [ready], "llama.cpp": [ready]},
+        rounds=taken,
+        sides=[],
+        peer="llama.cpp",
     )
 
 
