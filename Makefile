@@ -76,7 +76,7 @@ native: ## Rebuild only the C++ kernels, after a change to one (needs cmake; set
 
 bench: ## How to run the benchmarks
 	@echo "Each benchmark prints the machine, the bar or ceiling, what it measured and the ratio:"
-	@for script in startup memory speed quality kernels v2_lite latent_cache adapter batching contention prefix_cache profile_step speculation; do echo "  $(BIN)/python benchmarks/$$script.py"; done
+	@for script in startup memory speed quality kernels v2_lite latent_cache adapter batching contention prefix_cache profile_step speculation mtp; do echo "  $(BIN)/python benchmarks/$$script.py"; done
 	@echo "All take --help and --json; they need \`make setup\` and \`deepseek-apps models pull starter\`."
 
 clean: ## Remove .venv and what the tools left; models stay in the cache directory

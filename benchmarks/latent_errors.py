@@ -50,7 +50,7 @@ def compare(
                 expert_counts=None,
                 aborted=lambda: False,
             )
-            outputs[name] = (recorded.forward(ids[first:last], ctx), attention_outputs())
+            outputs[name] = (recorded.forward(ids[first:last], ctx).logits, attention_outputs())
         for name, parts in chunks.items():
             parts.append(_position_errors(*outputs[name], *outputs[EXACT]))
     return {

@@ -222,7 +222,7 @@ def window_logits(engine: Engine, ids: list[int], chunk: int) -> Tensor:
         seq.token_ids, seq.num_computed_tokens = ids[: start + 1], start
         # What follows the first token counts as drafted, so every row has logits.
         item = ScheduledSequence(seq, stop - start, tuple(ids[start + 1 : stop]))
-        pieces.append(engine._runner.run(ScheduledBatch((item,)), aborted=lambda: False))
+        pieces.append(engine._runner.run(ScheduledBatch((item,)), aborted=lambda: False).logits)
     engine.blocks.release(seq)
     return torch.cat(pieces)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from local_backend.checks import check_choice, check_positive
@@ -178,6 +178,8 @@ class ModelConfig:
         intermediate_size: Width of a dense MLP.
         mla: Latent attention; None is grouped-query attention.
         moe: Mixture of experts; None is a dense MLP in every layer.
+        num_nextn_predict_layers: 1 with a multi-token prediction module, which guesses one token further
+            (models/mtp.py) and stands behind the last layer, else 0.
 
     Raises:
         ConfigError: Sizes contradict each other.
@@ -199,6 +201,7 @@ class ModelConfig:
     eos_token_ids: tuple[int, ...] = field(default=())
     mla: MLAConfig | None = None
     moe: MoEConfig | None = None
+    num_nextn_predict_layers: int = 0
 
     def __post_init__(self) -> None:
         check_positive(self, _SIZES)
@@ -228,6 +231,15 @@ class ModelConfig:
     def rotary_dim(self) -> int:
         """Numbers of a head that carry rotary position."""
         return self.head_dim if self.mla is None else self.mla.qk_rope_head_dim
+
+    @property
+    def num_cached_layers(self) -> int:
+        """Layers that keep something per position: the model's, then the prediction module's."""
+        return self.num_hidden_layers + self.num_nextn_predict_layers
+
+    def without_mtp(self) -> ModelConfig:
+        """Return the shape of the model alone."""
+        return replace(self, num_nextn_predict_layers=0)
 
     def is_moe_layer(self, layer: int) -> bool:
         """Whether a layer has experts instead of a dense MLP."""

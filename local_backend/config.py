@@ -14,7 +14,7 @@ KernelChoice = Literal["auto", "native", "torch", "reference"]
 Quantization = Literal["auto", "none", "int8", "int4"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 CacheDtype = Literal["auto", "float32", "bfloat16", "int8", "int6"]
-Speculation = Literal["auto", "off", "prompt-lookup"]
+Speculation = Literal["auto", "off", "prompt-lookup", "mtp"]
 DEFAULT_NUM_SEQS = 64
 _CHOICES = {
     "device": DeviceChoice,
@@ -50,7 +50,8 @@ class EngineConfig:
         prefix_cache_bytes: Disk for prefixes of long prompts, kept between processes and over all models
             (docs/prefix-cache.md); 0 is none, None is 4 GiB or a tenth of the free disk, the lesser.
         speculation: Guess tokens ahead and verify several at once, which changes when tokens come and not
-            which (docs/speculation.md). "auto" does so as far as it is measured to pay.
+            which (docs/speculation.md). "auto" does so as far as it is measured to pay, from the text so
+            far ("prompt-lookup") and by the checkpoint's multi-token prediction module ("mtp").
         num_threads: Threads of the kernels and of torch; None is torch's default, one per core.
 
     Raises:
@@ -94,3 +95,8 @@ class EngineConfig:
     def num_seqs(self) -> int:
         """max_num_seqs, or its default."""
         return self.max_num_seqs or min(DEFAULT_NUM_SEQS, self.max_num_batched_tokens or DEFAULT_NUM_SEQS)
+
+    @property
+    def uses_mtp(self) -> bool:
+        """Whether a multi-token prediction module is run where there is one."""
+        return self.speculation in ("auto", "mtp")

@@ -117,8 +117,9 @@ class _Sizes:
     def plan(self, quantization: FixedQuantization, weight_bytes: int, *, on_disk: bool) -> LoadPlan:
         """Put a plan together for one precision."""
         kept = self.kernels.dtype if self.config.cache_dtype == "auto" else self.config.cache_dtype
-        per_token = bytes_per_token(self.model, kept)
-        slots, max_model_len = fit_context(self.model, self.config, per_token)
+        model = self.model if self.config.uses_mtp else self.model.without_mtp()
+        per_token = bytes_per_token(model, kept)
+        slots, max_model_len = fit_context(model, self.config, per_token)
         overhead = self._overhead(max_model_len)
         return LoadPlan(
             asked=self.config.quantization,
@@ -139,7 +140,7 @@ class _Sizes:
         if mla is not None:
             # Both halves of kv_b_proj lie in memory as plain numbers, for the absorbed form.
             per_head = (mla.qk_nope_head_dim + mla.v_head_dim) * mla.kv_lora_rank
-            expanded = model.num_hidden_layers * model.num_attention_heads * per_head
+            expanded = model.num_cached_layers * model.num_attention_heads * per_head
         rows = LIVE_ROWS * batched_tokens(model, self.config) * (widest + model.hidden_size)
         rotary = max_model_len * model.rotary_dim
         return BASE_BYTES + 4 * (rows + rotary) + expanded * self.kernels.dtype.itemsize

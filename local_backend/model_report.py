@@ -134,11 +134,11 @@ def _find(target: str | Path) -> _Found:
         return _Found("published", row.source, row.config)
     path = Path(target).expanduser()
     if path.suffix == ".json" and path.is_file():
-        return _Found("config", str(path), config_from_hf(read_json(path)))
+        return _Found("config", str(path), config_from_hf(read_json(path)).without_mtp())
     path = resolve_model(target)
     checkpoint = open_checkpoint(path)
     if path.is_dir() and not any(path.glob("*.safetensors*")):
-        return _Found("config", str(path), checkpoint.config)
+        return _Found("config", str(path), config_from_hf(read_json(path / "config.json")).without_mtp())
     return _Found("checkpoint", str(path), checkpoint.config, checkpoint)
 
 

@@ -46,6 +46,7 @@ def _show_model(out: Output, report: ModelReport) -> None:
     attention = "latent" if config.mla is not None else "grouped-query"
     if config.mla is None and config.num_key_value_heads == config.num_attention_heads:
         attention = "multi-head"
+    module = ", multi-token prediction" if config.num_nextn_predict_layers else ""
     out.heading(report.name)
     out.fields(
         (
@@ -53,7 +54,7 @@ def _show_model(out: Output, report: ModelReport) -> None:
             ("source", report.source),
             (
                 "architecture",
-                f"{config.model_type}, {config.num_hidden_layers} layers, {attention} attention",
+                f"{config.model_type}, {config.num_hidden_layers} layers, {attention} attention{module}",
             ),
             ("parameters", f"{_billions(count.total)}{active}"),
             ("context", f"{config.max_position_embeddings:,} tokens"),

@@ -102,6 +102,7 @@ def report_json(report: ModelReport) -> dict[str, Any]:
         "source": report.source,
         "architecture": config.model_type,
         "layers": config.num_hidden_layers,
+        "prediction_modules": config.num_nextn_predict_layers,
         "hidden_size": config.hidden_size,
         "context": config.max_position_embeddings,
         "parameters": asdict(report.parameters),

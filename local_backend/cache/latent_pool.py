@@ -66,8 +66,11 @@ class LatentPool:
         else:
             assert codec is not None
             shape, stored = (capacity, codec.row_bytes), torch.uint8
+        rows = [torch.empty(shape, dtype=stored, device=device) for _ in range(model.num_cached_layers)]
+        for module in rows[model.num_hidden_layers :]:
+            module.zero_()  # a prefix's last position may be unwritten there (engine/mtp_drafter.py)
         return cls(
-            rows=[torch.empty(shape, dtype=stored, device=device) for _ in range(model.num_hidden_layers)],
+            rows=rows,
             codec=codec,
             kv_lora_rank=model.mla.kv_lora_rank,
             dtype=dtype,

@@ -60,7 +60,7 @@ class KVPool:
         capacity, max_model_len = fit_context(model, engine, bytes_per_token(model, kept))
         assert isinstance(kept, torch.dtype)
         shape = (capacity, model.num_key_value_heads, model.head_dim)
-        layers = range(model.num_hidden_layers)
+        layers = range(model.num_cached_layers)
         return cls(
             keys=[torch.empty(shape, dtype=kept, device=device) for _ in layers],
             values=[torch.empty(shape, dtype=kept, device=device) for _ in layers],

@@ -68,11 +68,11 @@ def bytes_per_token(config: ModelConfig, dtype: torch.dtype | CacheDtype) -> int
     kept = dtype if isinstance(dtype, torch.dtype) else kept_dtype(dtype, torch.bfloat16)
     codec = latent_codec(config, kept)
     if codec is not None:
-        return config.num_hidden_layers * codec.row_bytes
+        return config.num_cached_layers * codec.row_bytes
     assert isinstance(kept, torch.dtype)
     if config.mla is not None:
-        return config.num_hidden_layers * config.mla.cached_numbers * kept.itemsize
-    return 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * kept.itemsize
+        return config.num_cached_layers * config.mla.cached_numbers * kept.itemsize
+    return 2 * config.num_cached_layers * config.num_key_value_heads * config.head_dim * kept.itemsize
 
 
 def fit_context(model: ModelConfig, engine: EngineConfig, per_token: int) -> tuple[int, int]:

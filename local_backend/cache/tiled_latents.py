@@ -73,10 +73,13 @@ class TiledLatentPool:
         """
         assert model.mla is not None
         position_bytes = model.mla.cached_numbers + UNIT_BYTES
-        capacity, max_model_len = fit_context(model, engine, model.num_hidden_layers * position_bytes)
+        capacity, max_model_len = fit_context(model, engine, model.num_cached_layers * position_bytes)
         shape = (capacity // TILE_POSITIONS, TILE_POSITIONS * position_bytes)
+        tiles = [torch.empty(shape, dtype=torch.uint8) for _ in range(model.num_cached_layers)]
+        for module in tiles[model.num_hidden_layers :]:
+            module.zero_()  # a prefix's last position may be unwritten there (engine/mtp_drafter.py)
         return cls(
-            tiles=[torch.empty(shape, dtype=torch.uint8) for _ in range(model.num_hidden_layers)],
+            tiles=tiles,
             kv_lora_rank=model.mla.kv_lora_rank,
             qk_rope_head_dim=model.mla.qk_rope_head_dim,
             block_size=engine.block_size,

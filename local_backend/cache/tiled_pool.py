@@ -61,7 +61,7 @@ class TiledKVPool:
             2,
             TILE_POSITIONS * model.head_dim,
         )
-        tiles = [torch.empty(shape, dtype=torch.bfloat16) for _ in range(model.num_hidden_layers)]
+        tiles = [torch.empty(shape, dtype=torch.bfloat16) for _ in range(model.num_cached_layers)]
         return cls(tiles, engine.block_size, max_model_len)
 
     @property

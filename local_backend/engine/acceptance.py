@@ -3,46 +3,54 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-
-from local_backend.engine.prompt_lookup import MAX_MATCH
+from collections.abc import Mapping
 
 __all__ = ["Acceptance"]
 
-CLASSES = (2, 3, 4, 5, 8, 12, MAX_MATCH)  # shortest match of each class
-BEFOREHAND = (0.25, 0.4, 0.5, 0.65, 0.8, 0.9, 0.95)  # their share of true guesses before anything is known
 TRUST = 2.0  # how many guesses that knowledge weighs
 MEMORY = 0.93  # what the latest guess leaves of the weight of those before it
 
 
 class Acceptance:
-    """Shares of true guesses, by how many tokens matched before the guess."""
+    """Shares of true guesses, by a number that says how good a guess should be, such as a match's length.
 
-    def __init__(self) -> None:
-        self._true = [share * TRUST for share in BEFOREHAND]
-        self._all = [TRUST] * len(CLASSES)
+    The number grows by one with each further token of a guess.
 
-    def chance(self, length: int) -> float:
-        """Return the chance that the token after a match of this length comes true."""
-        index = _class_of(length)
+    Args:
+        beforehand: Least number of each class, and its share of true guesses before anything is known.
+    """
+
+    def __init__(self, beforehand: Mapping[int, float]) -> None:
+        self._classes = tuple(beforehand)
+        self._true = [share * TRUST for share in beforehand.values()]
+        self._all = [TRUST] * len(beforehand)
+
+    def chance(self, number: int) -> float:
+        """Return the chance that a guess comes true."""
+        index = self._class_of(number)
         return self._true[index] / self._all[index]
 
-    def chances(self, length: int, count: int) -> list[float]:
-        """Return the chances that the first, the first two, ... of `count` tokens all come true."""
+    def chances(self, number: int, count: int) -> list[float]:
+        """Return the chances that the first, the first two, ... of `count` tokens all come true.
+
+        Args:
+            number: That of the first.
+            count: How many there are.
+        """
         result, chance = [], 1.0
         for position in range(count):
-            chance *= self.chance(length + position)
+            chance *= self.chance(number + position)
             result.append(chance)
         return result
 
-    def record(self, length: int, guessed: list[int], came: list[int]) -> None:
-        """Learn from a guess after a match of this length; what follows its first error says nothing."""
+    def record(self, number: int, guessed: list[int], came: list[int]) -> None:
+        """Learn from a guess whose first token has this number; what follows its first error says nothing."""
         for position, (guess, token) in enumerate(zip(guessed, came, strict=False)):
-            index = _class_of(length + position)
+            index = self._class_of(number + position)
             self._true[index] = MEMORY * self._true[index] + (guess == token)
             self._all[index] = MEMORY * self._all[index] + 1
             if guess != token:
                 return
 
-
-def _class_of(length: int) -> int:
-    return bisect_right(CLASSES, length) - 1
+    def _class_of(self, number: int) -> int:
+        return bisect_right(self._classes, number) - 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from itertools import count
+from itertools import accumulate, count
 
 from local_backend.architecture import ModelConfig
 from local_backend.cache.block_manager import BlockManager
@@ -15,15 +15,16 @@ from local_backend.cache.tiled_latents import TiledLatentPool
 from local_backend.config import EngineConfig
 from local_backend.engine.gate_statistics import GateStatistics
 from local_backend.engine.model_runner import ModelRunner
+from local_backend.engine.mtp_drafter import ComputedRows, MTPDrafter
 from local_backend.engine.prefill_pace import PrefillPace
 from local_backend.engine.sampler import SampledToken, Sampler
 from local_backend.engine.sampling import Floats
 from local_backend.engine.speculator import SpeculationStatistics, Speculator
-from local_backend.errors import OutOfBlocksError, RequestError, RequestTooLongError
+from local_backend.errors import ConfigError, OutOfBlocksError, RequestError, RequestTooLongError
 from local_backend.kernels.native import NativeKernels
 from local_backend.models.decoder import Decoder, ForwardAbortedError
 from local_backend.sampling_params import SamplingParams
-from local_backend.scheduler.batch import ScheduledSequence
+from local_backend.scheduler.batch import ScheduledBatch, ScheduledSequence
 from local_backend.scheduler.scheduler import Scheduler
 from local_backend.sequence import FinishReason, Sequence, SequenceOutput, TokenConstraint
 
@@ -36,10 +37,15 @@ StepOutput = tuple[Sequence, SequenceOutput | Exception]
 
 
 class Engine:
-    """Continuous batching over one model."""
+    """Continuous batching over one model.
+
+    Raises:
+        ConfigError: The cache does not hold the context, or a way to guess is asked for that the model lacks.
+    """
 
     def __init__(self, model: Decoder, config: EngineConfig) -> None:
         self.config = config
+        model = _with_wanted_mtp(model, config)
         self.pool = allocate_pool(
             model.config,
             config,
@@ -55,7 +61,8 @@ class Engine:
         self._model_config = model.config
         self._runner = ModelRunner(model.with_native_layers(self.pool), self.pool)
         self._sampler = Sampler()
-        self._speculator = Speculator(config.speculation, self.max_model_len)
+        drafter = None if model.mtp is None else MTPDrafter(self._runner)
+        self._speculator = Speculator(config.speculation, self.max_model_len, drafter)
         self._pace = PrefillPace(config.max_step_seconds, self.scheduler.max_num_batched_tokens)
         self._ids = count()
 
@@ -142,10 +149,11 @@ class Engine:
             return []
         try:
             started = time.perf_counter()
-            logits = self._runner.run(batch, aborted).numpy()
+            computed = self._runner.run(batch, aborted)
         except ForwardAbortedError:
             return []
-        samples = [item.samples for item in batch.items]
+        logits, samples = computed.logits.numpy(), [item.samples for item in batch.items]
+        parts = _parts(batch)
         self.scheduler.commit(batch)
         outputs: list[StepOutput] = []
         first = 0
@@ -155,6 +163,7 @@ class Engine:
         seconds = time.perf_counter() - started
         self._pace.record(batch.num_tokens, seconds)
         self._speculator.record(batch, len(outputs) - sum(map(bool, samples)), seconds)
+        self._speculator.follow(parts, computed.hidden)
         return outputs
 
     def _advance(self, item: ScheduledSequence, logits: Floats) -> list[StepOutput]:
@@ -208,3 +217,30 @@ def batched_tokens(model: ModelConfig, config: EngineConfig) -> int:
     """Most tokens of one forward pass."""
     default = BATCHED_TOKENS if model.moe is None else MOE_BATCHED_TOKENS
     return config.max_num_batched_tokens or max(default, config.num_seqs)
+
+
+def _with_wanted_mtp(model: Decoder, config: EngineConfig) -> Decoder:
+    """Drop a prediction module that is not to be used."""
+    if not config.uses_mtp:
+        return model.without_mtp()
+    if model.mtp is None and config.speculation == "mtp":
+        raise ConfigError(
+            'speculation="mtp", but the checkpoint has no multi-token prediction module',
+            help_message='Use speculation="auto", which takes one where there is one.',
+        )
+    return model
+
+
+def _parts(batch: ScheduledBatch) -> list[ComputedRows]:
+    """Where a batch's sequences stand before it is committed, and in its rows."""
+    firsts = accumulate((item.num_scheduled_tokens for item in batch.items), initial=0)
+    return [
+        ComputedRows(
+            item.seq,
+            list(item.seq.block_table),
+            item.seq.num_computed_tokens,
+            first,
+            item.num_scheduled_tokens,
+        )
+        for item, first in zip(batch.items, firsts, strict=False)
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -13,10 +14,32 @@ from local_backend.cache.pool import Pool
 from local_backend.kernels.native_batch import BlockTable, NativeBatch
 from local_backend.layers.forward_context import ForwardContext, Segment
 from local_backend.layers.rope import rotary_table
-from local_backend.models.decoder import Decoder
-from local_backend.scheduler.batch import ScheduledBatch, ScheduledSequence
+from local_backend.models.decoder import Decoder, DecoderOutput
+from local_backend.scheduler.batch import ScheduledBatch
 
-__all__ = ["ModelRunner"]
+__all__ = ["ModelRunner", "SequenceRows"]
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceRows:
+    """Consecutive positions of one sequence in a pass.
+
+    Attributes:
+        block_table: The sequence's blocks; they cover all positions up to the last row's.
+        start: Position of the first row.
+        token_ids: One per row.
+        samples: How many of the last rows' logits are wanted.
+    """
+
+    block_table: list[int]
+    start: int
+    token_ids: list[int]
+    samples: int
+
+    @property
+    def stop(self) -> int:
+        """Position past the last row's."""
+        return self.start + len(self.token_ids)
 
 
 class ModelRunner:
@@ -32,66 +55,85 @@ class ModelRunner:
         self.pool = pool
         self._device = model.kernels.device
         self._rotary = rotary_table(model.config, pool.max_model_len).to(self._device)
-        self._reads_segments = any(layer.native_attention is None for layer in model.layers)
+        layers = [*model.layers, *([] if model.mtp is None else [model.mtp.layer])]
+        self._reads_segments = any(layer.native_attention is None for layer in layers)
+        self._reads_batch = any(layer.native_attention is not None for layer in layers)
         self.expert_counts = None if model.config.moe is None else self._no_counts(model.config)
 
-    def run(self, batch: ScheduledBatch, aborted: Callable[[], bool]) -> Tensor:
-        """Compute the batch; returns float32 logits of the rows that items sample from, in order.
+    def run(self, batch: ScheduledBatch, aborted: Callable[[], bool]) -> DecoderOutput:
+        """Compute the batch; logits are those of the rows that items sample from, in order, on the CPU.
 
         Raises:
             ForwardAbortedError: aborted() became true on the way.
         """
-        ids: list[int] = []
+        rows = [
+            SequenceRows(item.seq.block_table, item.seq.num_computed_tokens, item.token_ids, item.samples)
+            for item in batch.items
+        ]
+        counts = None if self.expert_counts is None else torch.zeros_like(self.expert_counts)
+        ctx = self._context(rows, aborted, counts)
+        with torch.inference_mode():
+            logits, hidden = self.model.forward(self._token_ids(rows), ctx)
+        if self.expert_counts is not None and counts is not None:
+            self.expert_counts += counts
+        return DecoderOutput(logits.cpu(), hidden)
+
+    def run_mtp(self, rows: list[SequenceRows], previous: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the model's prediction module; arguments and results are those of MTPModule.forward.
+
+        Args:
+            rows: Positions of the hidden states, each with the token that follows it.
+            previous: (num_tokens, hidden_size) hidden states, normalised.
+        """
+        assert self.model.mtp is not None
+        with torch.inference_mode():
+            return self.model.mtp.forward(
+                previous.float(), self._token_ids(rows), self._context(rows, lambda: False, None)
+            )
+
+    def normalised(self, hidden: Tensor, rows: range) -> Tensor:
+        """Pick rows of a pass's hidden states, behind the final norm."""
+        with torch.inference_mode():
+            return self.model.normalised(hidden[rows.start : rows.stop])
+
+    def _context(
+        self, rows: list[SequenceRows], aborted: Callable[[], bool], expert_counts: Tensor | None
+    ) -> ForwardContext:
         positions: list[int] = []
         slots: list[int] = []
         segments: list[Segment] = []
         sampled: list[int] = []
-        for item in batch.items:
-            start, stop = (
-                item.seq.num_computed_tokens,
-                item.seq.num_computed_tokens + item.num_scheduled_tokens,
-            )
+        for row in rows:
             if self._reads_segments:
-                segments.append(self._segment(item, len(ids), stop))
-            ids.extend(item.token_ids)
-            positions.extend(range(start, stop))
-            slots.extend(self._slots(item, start, stop))
-            sampled.extend(range(len(ids) - item.samples, len(ids)))
+                segments.append(self._segment(row, len(positions)))
+            positions.extend(range(row.start, row.stop))
+            slots.extend(self._slots(row))
+            sampled.extend(range(len(positions) - row.samples, len(positions)))
         rotary = self._rotary[self._tensor(positions)]
-        ctx = ForwardContext(
+        return ForwardContext(
             rotary=rotary,
             slot_mapping=self._as_range(slots),
             segments=tuple(segments),
             sampled_rows=self._tensor(sampled),
             pool=self.pool,
-            expert_counts=None if self.expert_counts is None else torch.zeros_like(self.expert_counts),
+            expert_counts=expert_counts,
             aborted=aborted,
-            batch=self._native_batch(batch, rotary, slots),
+            batch=self._native_batch(rows, rotary, slots) if self._reads_batch else None,
         )
-        with torch.inference_mode():
-            logits = self.model.forward(self._tensor(ids), ctx)
-        if self.expert_counts is not None and ctx.expert_counts is not None:
-            self.expert_counts += ctx.expert_counts
-        return logits.cpu()
 
-    def _native_batch(self, batch: ScheduledBatch, rotary: Tensor, slots: list[int]) -> NativeBatch | None:
-        if not self.model.has_native_attention:
-            return None
-        tables = []
-        for item in batch.items:
-            context_len = item.seq.num_computed_tokens + item.num_scheduled_tokens
-            num_blocks = -(-context_len // self.pool.block_size)
-            tables.append(
-                BlockTable(item.seq.block_table[:num_blocks], item.num_scheduled_tokens, context_len)
-            )
+    def _native_batch(self, rows: list[SequenceRows], rotary: Tensor, slots: list[int]) -> NativeBatch:
+        tables = [
+            BlockTable(row.block_table[: -(-row.stop // self.pool.block_size)], len(row.token_ids), row.stop)
+            for row in rows
+        ]
         return NativeBatch(rotary, self._tensor(slots), tables)
 
-    def _segment(self, item: ScheduledSequence, first_row: int, context_len: int) -> Segment:
+    def _segment(self, row: SequenceRows, first_row: int) -> Segment:
         return Segment(
             start=first_row,
-            end=first_row + item.num_scheduled_tokens,
-            context_len=context_len,
-            slots=self._context_slots(item.seq.block_table, context_len),
+            end=first_row + len(row.token_ids),
+            context_len=row.stop,
+            slots=self._context_slots(row.block_table, row.stop),
         )
 
     def _context_slots(self, block_table: list[int], context_len: int) -> tuple[int, int] | Tensor:
@@ -104,9 +146,12 @@ class ModelRunner:
         slots = self._tensor(blocks)[:, None] * size + torch.arange(size, device=self._device)
         return slots.view(-1)[:context_len]
 
-    def _slots(self, item: ScheduledSequence, start: int, stop: int) -> list[int]:
-        size, table = self.pool.block_size, item.seq.block_table
-        return [table[position // size] * size + position % size for position in range(start, stop)]
+    def _slots(self, row: SequenceRows) -> list[int]:
+        size, table = self.pool.block_size, row.block_table
+        return [table[position // size] * size + position % size for position in range(row.start, row.stop)]
+
+    def _token_ids(self, rows: list[SequenceRows]) -> Tensor:
+        return self._tensor([token_id for row in rows for token_id in row.token_ids])
 
     def _as_range(self, slots: list[int]) -> tuple[int, int] | Tensor:
         if slots[-1] - slots[0] == len(slots) - 1 and all(b - a == 1 for a, b in pairwise(slots)):

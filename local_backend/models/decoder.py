@@ -1,9 +1,10 @@
-"""The decoder that all families share: norm, attention, norm, feed-forward, all residual."""
+"""The decoder that all families share: embedding, layers, norm, output matrix."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,63 +15,46 @@ from local_backend.kernels.base import Kernels, PackedWeight
 from local_backend.kernels.native import NativeKernels
 from local_backend.layers.forward_context import ForwardContext
 from local_backend.layers.linear import Linear
-from local_backend.models.mla import MLAttention
-from local_backend.models.mlp import FeedForward
-from local_backend.models.native_attention import native_attention
-from local_backend.models.native_blocks import Block, native_feed_forward
+from local_backend.models.decoder_layer import DecoderLayer
+from local_backend.models.mtp import MTPModule
 from local_backend.models.rotated_cache import CacheRotator
 from local_backend.models.wiring import Wiring
 from local_backend.store.packed_file import PackedModel
 
-__all__ = ["Attention", "Decoder", "ForwardAbortedError"]
+__all__ = ["Decoder", "DecoderOutput", "ForwardAbortedError"]
 
 
 class ForwardAbortedError(Exception):
     """The context asked to stop between two layers; nothing of the step is to be kept."""
 
 
-class Attention(Protocol):
-    """What stands behind the first norm of a layer."""
+class DecoderOutput(NamedTuple):
+    """What a forward pass computes.
 
-    def __call__(self, hidden: Tensor, ctx: ForwardContext) -> Tensor:
-        """Map normalised (num_tokens, hidden_size) to the same shape."""
+    Attributes:
+        logits: float32 (num_sampled, vocab_size) of ForwardContext.sampled_rows.
+        hidden: float32 (num_tokens, hidden_size) behind the last layer, before the final norm.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """One layer; its halves may be single calls, which then take the place of norm and block."""
-
-    input_layernorm: Tensor
-    attention: Attention | None  # dropped for a call that has the weights in another form
-    post_attention_layernorm: Tensor
-    feed_forward: FeedForward
-    native_attention: Block | None = None
-    native_feed_forward: Block | None = None
-
-    def run(self, hidden: Tensor, ctx: ForwardContext, kernels: Kernels, eps: float) -> None:
-        """Add both halves to float32 hidden (num_tokens, hidden_size), in place."""
-        if self.native_attention is not None:
-            self.native_attention(hidden, ctx)
-        else:
-            assert self.attention is not None
-            hidden.add_(self.attention(kernels.rms_norm(hidden, self.input_layernorm, eps), ctx))
-        if self.native_feed_forward is not None:
-            self.native_feed_forward(hidden, ctx)
-        else:
-            normed = kernels.rms_norm(hidden, self.post_attention_layernorm, eps)
-            hidden.add_(self.feed_forward(normed, ctx))
+    logits: Tensor
+    hidden: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """A stack of layers; holds parameters, no request state."""
+    """A stack of layers; holds parameters, no request state.
+
+    Attributes:
+        mtp: Guesses one token further; None where the checkpoint has no such module.
+    """
 
     config: ModelConfig
     kernels: Kernels
     embed_tokens: PackedWeight
-    layers: tuple[_Layer, ...]
+    layers: tuple[DecoderLayer, ...]
     norm: Tensor
     lm_head: Linear
+    mtp: MTPModule | None = None
 
     @classmethod
     def build(cls, packed: PackedModel, kernels: Kernels) -> Decoder:
@@ -78,24 +62,16 @@ class Decoder:
         packed = packed.to(kernels.device)
         config, wiring = packed.config, Wiring(packed, kernels)
         head = "model.embed_tokens" if config.tie_word_embeddings else "lm_head"
-        layers = (
-            _Layer(
-                input_layernorm=packed.vectors[f"model.layers.{index}.input_layernorm.weight"],
-                attention=wiring.attention(index),
-                post_attention_layernorm=packed.vectors[
-                    f"model.layers.{index}.post_attention_layernorm.weight"
-                ],
-                feed_forward=wiring.feed_forward(index),
-            )
-            for index in range(config.num_hidden_layers)
-        )
+        embed_tokens = packed.weights["model.embed_tokens"]
+        lm_head = Linear(packed.weights[head], None, kernels)
         return cls(
             config=config,
             kernels=kernels,
-            embed_tokens=packed.weights["model.embed_tokens"],
-            layers=tuple(layers),
+            embed_tokens=embed_tokens,
+            layers=tuple(DecoderLayer.build(wiring, index) for index in range(config.num_hidden_layers)),
             norm=packed.vectors["model.norm.weight"],
-            lm_head=Linear(packed.weights[head], None, kernels),
+            lm_head=lm_head,
+            mtp=MTPModule.build(wiring, embed_tokens, lm_head) if config.num_nextn_predict_layers else None,
         )
 
     @property
@@ -111,13 +87,7 @@ class Decoder:
         if self.config.mla is None:
             return self
         rotator = CacheRotator(self.config.mla, self.kernels.device)
-        layers = (
-            replace(layer, attention=rotator.rotated(layer.attention, layer.input_layernorm))
-            if isinstance(layer.attention, MLAttention)
-            else layer
-            for layer in self.layers
-        )
-        return replace(self, layers=tuple(layers))
+        return self._with_layers(lambda layer: layer.rotated(rotator))
 
     def with_native_layers(self, pool: Pool) -> Decoder:
         """Return the same model with layers as single native calls, wherever the kernels have one.
@@ -125,23 +95,21 @@ class Decoder:
         Args:
             pool: The cache that the model will run over.
         """
-        if not isinstance(self.kernels, NativeKernels):
+        kernels, eps = self.kernels, self.config.rms_norm_eps
+        if not isinstance(kernels, NativeKernels):
             return self
-        return replace(self, layers=tuple(self._native(layer, self.kernels, pool) for layer in self.layers))
+        return self._with_layers(lambda layer: layer.native(eps, kernels, pool))
 
-    def _native(self, layer: _Layer, kernels: NativeKernels, pool: Pool) -> _Layer:
-        eps = self.config.rms_norm_eps
-        attention = native_attention(layer.attention, layer.input_layernorm, eps, kernels, pool)
-        feed_forward = native_feed_forward(layer.feed_forward, layer.post_attention_layernorm, eps, kernels)
-        return replace(
-            layer,
-            attention=layer.attention if attention is None else None,
-            native_attention=attention,
-            native_feed_forward=feed_forward,
-        )
+    def without_mtp(self) -> Decoder:
+        """Return the model alone."""
+        return replace(self, mtp=None, config=self.config.without_mtp())
 
-    def forward(self, token_ids: Tensor, ctx: ForwardContext) -> Tensor:
-        """Run (num_tokens,) ids; returns float32 logits (num_sampled, vocab_size) of ctx.sampled_rows.
+    def _with_layers(self, change: Callable[[DecoderLayer], DecoderLayer]) -> Decoder:
+        mtp = None if self.mtp is None else replace(self.mtp, layer=change(self.mtp.layer))
+        return replace(self, layers=tuple(map(change, self.layers)), mtp=mtp)
+
+    def forward(self, token_ids: Tensor, ctx: ForwardContext) -> DecoderOutput:
+        """Run (num_tokens,) ids.
 
         Raises:
             ForwardAbortedError: ctx.aborted() became true between layers.
@@ -153,6 +121,10 @@ class Decoder:
                 raise ForwardAbortedError
             layer.run(hidden, ctx, kernels, eps)
         if not ctx.sampled_rows.numel():
-            return torch.empty(0, self.config.vocab_size)
-        last = kernels.rms_norm(hidden[ctx.sampled_rows], self.norm, eps)
-        return self.lm_head(last).float()
+            return DecoderOutput(torch.empty(0, self.config.vocab_size), hidden)
+        last = self.normalised(hidden[ctx.sampled_rows])
+        return DecoderOutput(self.lm_head(last).float(), hidden)
+
+    def normalised(self, hidden: Tensor) -> Tensor:
+        """Apply the final norm to (n, hidden_size); the result is in the kernels' type."""
+        return self.kernels.rms_norm(hidden, self.norm, self.config.rms_norm_eps)

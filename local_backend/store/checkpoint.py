@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -12,8 +12,9 @@ from torch import Tensor
 from local_backend.architecture import ModelConfig
 from local_backend.errors import CheckpointError
 from local_backend.kernels.base import QuantizedTensor
+from local_backend.store.tensor_shapes import mtp_prefix
 
-__all__ = ["Checkpoint", "RowRange", "interleave_rotary_rows", "open_checkpoint"]
+__all__ = ["Checkpoint", "RowRange", "carried", "interleave_rotary_rows", "open_checkpoint"]
 
 
 RowRange = tuple[int, int]
@@ -69,6 +70,11 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
         return GGUFFile(path)
     raise CheckpointError(f"{path} does not exist", help_message="Pass a .gguf file or a checkpoint folder.")
+
+
+def carried(config: ModelConfig, names: Container[str]) -> ModelConfig:
+    """Return the shape of what is there: configs name prediction modules that conversions have left out."""
+    return config if f"{mtp_prefix(config)}.eh_proj.weight" in names else config.without_mtp()
 
 
 def interleave_rotary_rows(num_heads: int, head_dim: int, plain: int = 0) -> Tensor:

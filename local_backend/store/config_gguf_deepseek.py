@@ -63,13 +63,18 @@ def deepseek_from_gguf(
         eos_token_ids=as_ids(metadata.get("tokenizer.ggml.eos_token_id")),
         mla=mla,
         moe=moe,
+        num_nextn_predict_layers=min(1, _num_modules(metadata)),
     )
 
 
 def _num_layers(metadata: Mapping[str, Any]) -> int:
     """block_count includes multi-token prediction modules when the converter kept them."""
     arch = DEEPSEEK_ARCHITECTURE
-    return int(metadata[f"{arch}.block_count"]) - int(metadata.get(f"{arch}.nextn_predict_layers", 0))
+    return int(metadata[f"{arch}.block_count"]) - _num_modules(metadata)
+
+
+def _num_modules(metadata: Mapping[str, Any]) -> int:
+    return int(metadata.get(f"{DEEPSEEK_ARCHITECTURE}.nextn_predict_layers", 0))
 
 
 def _mla(metadata: Mapping[str, Any]) -> MLAConfig:

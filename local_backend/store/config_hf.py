@@ -31,7 +31,8 @@ _ONLY = {
 def config_from_hf(config: Mapping[str, Any]) -> ModelConfig:
     """Read a config.json.
 
-    Keys that say nothing about the weights or the arithmetic (ep_size, aux_loss_alpha, ...) are not read.
+    Keys that say nothing about the weights or the arithmetic (ep_size, aux_loss_alpha, ...) are not read. Of
+    several multi-token prediction modules the first counts; a folder that says it has one need not have it.
 
     Raises:
         UnsupportedModelError: The architecture or one of its options is not implemented.
@@ -65,6 +66,7 @@ def config_from_hf(config: Mapping[str, Any]) -> ModelConfig:
             eos_token_ids=as_ids(config.get("eos_token_id")),
             mla=mla,
             moe=moe_from_hf(config) if is_deepseek else None,
+            num_nextn_predict_layers=min(1, int(config["num_nextn_predict_layers"])) if is_deepseek else 0,
         )
 
 

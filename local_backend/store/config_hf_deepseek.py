@@ -34,6 +34,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "deepseek_v2": {
         **_ATTENTION,
         "max_position_embeddings": 2048,
+        "num_nextn_predict_layers": 0,
         "moe_intermediate_size": 1407,
         "n_routed_experts": None,
         "n_shared_experts": None,
@@ -48,6 +49,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "deepseek_v3": {
         **_ATTENTION,
         "max_position_embeddings": 4096,
+        "num_nextn_predict_layers": 1,
         "moe_intermediate_size": 2048,
         "n_routed_experts": 256,
         "n_shared_experts": 1,

@@ -108,9 +108,10 @@ def open_disk_tier(pool: BlockPool, weights_name: str, limit: int | None) -> Dis
         return None
     blocks = pool.block_bytes()
     segment_blocks = max(1, SEGMENT_TOKENS // pool.block_size)
-    directory = prefixes_dir() / prefixes_name(weights_name, pool, segment_blocks)
+    segment_bytes = segment_blocks * blocks.block_bytes
+    directory = prefixes_dir() / prefixes_name(weights_name, pool, segment_blocks, segment_bytes)
     try:
-        files = SegmentFiles.open(directory, segment_blocks * blocks.block_bytes)
+        files = SegmentFiles.open(directory, segment_bytes)
         allowed = default_limit() if limit is None else limit
     except (PrefixCacheError, OSError) as error:
         _log.warning("%s", error)
@@ -119,8 +120,15 @@ def open_disk_tier(pool: BlockPool, weights_name: str, limit: int | None) -> Dis
     return DiskTier(blocks, files, writer, segment_blocks=segment_blocks)
 
 
-def prefixes_name(weights_name: str, pool: BlockPool, segment_blocks: int) -> str:
-    """Directory of the prefixes that one model, computed and kept in one way, can use."""
-    kept = f"{weights_name}|{pool.layout}|{pool.block_size}x{segment_blocks}|v{FORMAT_VERSION}"
+def prefixes_name(weights_name: str, pool: BlockPool, segment_blocks: int, segment_bytes: int) -> str:
+    """Directory of the prefixes that one model, computed and kept in one way, can use.
+
+    Args:
+        weights_name: What computes them (`packed_name`).
+        pool: Says how they are kept.
+        segment_blocks, segment_bytes: Size of a segment; one with a prediction module's cache is larger.
+    """
+    shape = f"{pool.block_size}x{segment_blocks}x{segment_bytes}"
+    kept = f"{weights_name}|{pool.layout}|{shape}|v{FORMAT_VERSION}"
     source_hash = weights_name.partition("-")[0]
     return f"{source_hash}-{hashlib.blake2b(kept.encode(), digest_size=16).hexdigest()}"

@@ -16,7 +16,7 @@ __all__ = ["CacheNumbers", "ParameterCount", "cache_numbers", "count_parameters"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterCount:
-    """Parameters of a model, optional biases left out.
+    """Parameters of a model; optional biases and a multi-token prediction module are left out.
 
     Attributes:
         total: All of them. The embedding counts once where the output matrix is tied to it, else both count.
@@ -50,7 +50,7 @@ def count_parameters(config: ModelConfig) -> ParameterCount:
     """Count a model's parameters, in all and per token."""
     sizes = {
         name: math.prod(shape)
-        for name, shape in expected_shapes(config).items()
+        for name, shape in expected_shapes(config.without_mtp()).items()
         if not name.endswith(".bias")
     }
     total = sum(sizes.values())

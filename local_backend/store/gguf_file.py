@@ -16,7 +16,7 @@ from torch import Tensor
 from local_backend.architecture import ModelConfig
 from local_backend.errors import UnsupportedModelError
 from local_backend.kernels.base import GROUP_SIZE, QuantizedTensor
-from local_backend.store.checkpoint import RowRange, interleave_rotary_rows
+from local_backend.store.checkpoint import RowRange, carried, interleave_rotary_rows
 from local_backend.store.config_checks import errors_in
 from local_backend.store.config_gguf import config_from_gguf
 from local_backend.store.gguf_header import GGUFTensor, map_file, read_gguf_header
@@ -60,13 +60,14 @@ class GGUFFile:
         """Shape of the model, from the metadata and some tensors."""
         embedding, factors = self._sources.get("model.embed_tokens.weight"), self._rope_factors
         with errors_in(self.path):
-            return config_from_gguf(
+            config = config_from_gguf(
                 self._header.metadata,
                 vocab_size=embedding.shape[0] if embedding is not None else 0,
                 tied="lm_head.weight" not in self._sources,
                 rope_factors=tuple(self._floats(factors).view(-1).tolist()) if factors is not None else (),
                 correction_bias=any(name.endswith(".e_score_correction_bias") for name in self._sources),
             )
+        return carried(config, self._sources)
 
     def names(self) -> set[str]:
         """Names of all tensors present, Hugging Face's where there is one."""

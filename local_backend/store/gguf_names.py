@@ -39,6 +39,10 @@ _IN_LAYER = {
     "ffn_gate_shexp": "mlp.shared_experts.gate_proj",
     "ffn_up_shexp": "mlp.shared_experts.up_proj",
     "ffn_down_shexp": "mlp.shared_experts.down_proj",
+    "nextn.eh_proj": "eh_proj",
+    "nextn.enorm": "enorm",
+    "nextn.hnorm": "hnorm",
+    "nextn.shared_head_norm": "shared_head.norm",
 }
 _EXPERTS = {"ffn_gate_exps": "gate_proj", "ffn_up_exps": "up_proj", "ffn_down_exps": "down_proj"}
 _CORRECTION_BIAS = "exp_probs_b"
@@ -88,7 +92,7 @@ def sources_by_hf_name(tensors: Mapping[str, GGUFTensor]) -> dict[str, GGUFSourc
 
 
 def _translated(name: str, tensor: GGUFTensor) -> Iterator[tuple[str, GGUFTensor]]:
-    match = re.fullmatch(r"blk\.(\d+)\.(\w+)\.(weight|bias)", name)
+    match = re.fullmatch(r"blk\.(\d+)\.((?:nextn\.)?\w+)\.(weight|bias)", name)
     prefix = f"model.layers.{match[1]}" if match else ""
     if name in _TOP_LEVEL:
         yield _TOP_LEVEL[name], tensor

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from local_backend.architecture import ModelConfig
 from local_backend.errors import CheckpointError, UnsupportedModelError
 from local_backend.kernels.base import QuantizedTensor
-from local_backend.store.checkpoint import RowRange, interleave_rotary_rows
+from local_backend.store.checkpoint import RowRange, carried, interleave_rotary_rows
 from local_backend.store.config_checks import errors_in
 from local_backend.store.config_hf import config_from_hf
 from local_backend.store.config_hf_deepseek import rotates_halves
@@ -41,9 +42,15 @@ class HFFolder:
         self.path = path
         config = read_json(path / "config.json")
         with errors_in(path / "config.json"):
-            self.config = config_from_hf(config)
+            self._config = config_from_hf(config)
         self._fp8_block = fp8_block_shape(config)
-        self._rotates_halves = self.config.mla is None or rotates_halves(config)
+        self._rotates_halves = self._config.mla is None or rotates_halves(config)
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        """Shape of the model; read from config.json alone, if that names no prediction module."""
+        config = self._config
+        return carried(config, self._tensors) if config.num_nextn_predict_layers else config
 
     @cached_property
     def _tensors(self) -> dict[str, StoredTensor]:
@@ -132,7 +139,7 @@ class HFFolder:
         """Order of rows that makes pairs of halves; None where rows carry no position or are pairs."""
         if not self._rotates_halves:
             return None
-        config, mla = self.config, self.config.mla
+        config, mla = self._config, self._config.mla
         if ".q_proj." in name or ".q_b_proj." in name:
             plain = 0 if mla is None else mla.qk_nope_head_dim
             return interleave_rotary_rows(config.num_attention_heads, config.head_dim, plain)

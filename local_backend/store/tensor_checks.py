@@ -116,7 +116,9 @@ def check_finite(
 def _why_unused(config: ModelConfig, name: str) -> tuple[str, bool]:
     layer = re.match(r"(?:model\.layers|blk)\.(\d+)\.", name)
     if layer is not None and int(layer[1]) >= config.num_hidden_layers:
-        return f"model.layers.{layer[1]}: multi-token prediction module", True
+        used = int(layer[1]) < config.num_cached_layers
+        part = "'s copies of the embedding and the output matrix" if used else ""
+        return f"model.layers.{layer[1]}: multi-token prediction module{part}", True
     if "rotary_emb.inv_freq" in name:
         return "rotary frequencies, which follow from the config", True
     if name == "lm_head.weight":

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from local_backend.architecture import MLAConfig, ModelConfig, MoEConfig
 
-__all__ = ["MatrixStack", "expected_shapes", "expert_name", "matrix_stacks", "unused_tensors"]
+__all__ = ["MatrixStack", "expected_shapes", "expert_name", "matrix_stacks", "mtp_prefix", "unused_tensors"]
 
 MatrixStack = tuple[str, ...]
 Shapes = dict[str, tuple[int, ...]]
@@ -23,14 +23,21 @@ def expert_name(name: str, expert: int) -> str:
 def matrix_stacks(config: ModelConfig) -> list[MatrixStack]:
     """Names, without ".weight", of all matrices; those that share their input may be stacked into one."""
     stacks: list[MatrixStack] = [("model.embed_tokens",)]
-    for layer in range(config.num_hidden_layers):
+    for layer in range(config.num_cached_layers):
         prefix = f"model.layers.{layer}"
         parts = (
             (f"{prefix}.self_attn", _attention_stacks(config)),
             (f"{prefix}.mlp", _mlp_stacks(config, layer)),
         )
         stacks += [tuple(f"{block}.{part}" for part in stack) for block, inside in parts for stack in inside]
+    if config.num_nextn_predict_layers:
+        stacks.append((f"{mtp_prefix(config)}.eh_proj",))
     return stacks if config.tie_word_embeddings else [*stacks, ("lm_head",)]
+
+
+def mtp_prefix(config: ModelConfig) -> str:
+    """Name of the multi-token prediction module, which is stored as a layer past the last."""
+    return f"model.layers.{config.num_hidden_layers}"
 
 
 def _attention_stacks(config: ModelConfig) -> list[MatrixStack]:
@@ -57,7 +64,7 @@ def expected_shapes(config: ModelConfig) -> Shapes:
     """Shape of every tensor of the model; those that end in ".bias" are optional."""
     hidden = config.hidden_size
     shapes: Shapes = {"model.embed_tokens.weight": (config.vocab_size, hidden)}
-    for layer in range(config.num_hidden_layers):
+    for layer in range(config.num_cached_layers):
         prefix = f"model.layers.{layer}"
         for norm in ("input_layernorm", "post_attention_layernorm"):
             shapes[f"{prefix}.{norm}.weight"] = (hidden,)
@@ -66,6 +73,10 @@ def expected_shapes(config: ModelConfig) -> Shapes:
             shapes[f"{prefix}.self_attn.{name}"] = shape
         for name, shape in _mlp_shapes(config, layer).items():
             shapes[f"{prefix}.mlp.{name}"] = shape
+    if config.num_nextn_predict_layers:
+        module = mtp_prefix(config)
+        shapes |= {f"{module}.{norm}.weight": (hidden,) for norm in ("enorm", "hnorm", "shared_head.norm")}
+        shapes[f"{module}.eh_proj.weight"] = (hidden, 2 * hidden)
     shapes["model.norm.weight"] = (hidden,)
     if not config.tie_word_embeddings:
         shapes["lm_head.weight"] = (config.vocab_size, hidden)
@@ -73,7 +84,7 @@ def expected_shapes(config: ModelConfig) -> Shapes:
 
 
 def unused_tensors(config: ModelConfig, names: Iterable[str]) -> list[str]:
-    """Tensors of a checkpoint that the model does not use, sorted; layers past the last are MTP modules."""
+    """Tensors of a checkpoint that the model does not use, sorted."""
     return sorted(set(names) - expected_shapes(config).keys())
 
 

@@ -44,7 +44,7 @@ def write_toy_folder(
         dtype: What weights are stored as; None leaves them as they are (drawn ones are float32).
         fp8: Store projections in float8 with block scales, as V3 is published; the block size is
             quantization_config's.
-        mtp: Add V3's multi-token prediction module, which the engine does not use.
+        mtp: Add V3's multi-token prediction module, drawn from `seed`; a module among `tensors` is kept.
         shards: Files to spread the tensors over; more than one come with an index.
         **changes: Keys of config.json to replace.
 
@@ -54,7 +54,7 @@ def write_toy_folder(
     config = toy_config(model, **changes) if isinstance(model, str) else {**model, **changes}
     stored = dict(toy_tensors(config, seed) if tensors is None else tensors)
     if mtp:
-        stored |= toy_mtp_tensors(config, seed)
+        stored = toy_mtp_tensors(config, seed) | stored
     if dtype is not None:
         stored = {name: tensor.to(_dtype_of(name, dtype)) for name, tensor in stored.items()}
         config["torch_dtype"] = dtype

@@ -29,13 +29,14 @@ def rope_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**rope, "rope_type": rope.get("rope_type", rope.get("type", "default")), "rope_theta": theta}
 
 
-def add_model_keys(writer: GGUFWriter, config: Mapping[str, Any], *, split_kv_b: bool) -> None:
+def add_model_keys(writer: GGUFWriter, config: Mapping[str, Any], *, split_kv_b: bool, mtp: bool) -> None:
     """Write the shape of the model.
 
     Args:
         writer: Of the file.
         config: The config.json.
         split_kv_b: Whether kv_b_proj is stored in two; llama.cpp then computes with one key head.
+        mtp: Whether a multi-token prediction module stands behind the last layer.
 
     Raises:
         ConfigError: The format cannot say what the config does.
@@ -43,7 +44,9 @@ def add_model_keys(writer: GGUFWriter, config: Mapping[str, Any], *, split_kv_b:
     writer.add_vocab_size(config["vocab_size"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
-    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_block_count(config["num_hidden_layers"] + mtp)
+    if mtp:
+        writer.add_nextn_predict_layers(1)
     writer.add_feed_forward_length(config["intermediate_size"])
     writer.add_head_count(config["num_attention_heads"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])

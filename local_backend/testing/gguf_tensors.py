@@ -31,6 +31,12 @@ _IN_LAYER = {
     "mlp.shared_experts.gate_proj": "ffn_gate_shexp",
     "mlp.shared_experts.up_proj": "ffn_up_shexp",
     "mlp.shared_experts.down_proj": "ffn_down_shexp",
+    "eh_proj": "nextn.eh_proj",
+    "enorm": "nextn.enorm",
+    "hnorm": "nextn.hnorm",
+    "embed_tokens": "nextn.embed_tokens",
+    "shared_head.norm": "nextn.shared_head_norm",
+    "shared_head.head": "nextn.shared_head_head",
 }
 
 
@@ -39,7 +45,7 @@ def gguf_tensors(
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield (name, tensor) as they stand in the file, outermost dimension first.
 
-    llama's rotary rows are interleaved; DeepSeek's are already, and its layers past the last are left out.
+    llama's rotary rows are interleaved; DeepSeek's are already.
 
     Args:
         config: The config.json.
@@ -54,9 +60,7 @@ def gguf_tensors(
             yield f"{_TOP[parts[-2]]}.{parts[-1]}", tensor
             continue
         block, inside, kind = f"blk.{parts[2]}", ".".join(parts[3:-1]), parts[-1]
-        if int(parts[2]) >= config["num_hidden_layers"]:
-            continue
-        if parts[4] == "experts":
+        if inside.startswith("mlp.experts."):
             stacked = f"{block}.{_IN_LAYER[f'mlp.{parts[6]}']}_exps.weight"
             experts.setdefault(stacked, {})[int(parts[5])] = tensor
         elif kind == "e_score_correction_bias":

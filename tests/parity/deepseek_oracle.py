@@ -23,16 +23,40 @@ Tensors = dict[str, Tensor]
 def oracle_logits(config: Config, tensors: Tensors, ids: list[int], dtype=torch.float64) -> Tensor:
     """Logits after every token, (num_tokens, vocab_size) in `dtype`."""
     weights = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    return oracle_hidden(config, weights, ids) @ output_matrix(weights).T
+
+
+def oracle_hidden(config: Config, weights: Tensors, ids: list[int]) -> Tensor:
+    """Hidden states of every token, behind the final norm."""
     hidden = weights["model.embed_tokens.weight"][torch.tensor(ids)]
     for layer in range(config["num_hidden_layers"]):
-        part = scope(weights, f"model.layers.{layer}")
-        eps = config["rms_norm_eps"]
-        hidden = hidden + attention(config, part, rms_norm(hidden, part["input_layernorm.weight"], eps))
-        normed = rms_norm(hidden, part["post_attention_layernorm.weight"], eps)
-        mlp = scope(part, "mlp")
-        hidden = hidden + (experts(config, mlp, normed) if "gate.weight" in mlp else swiglu(mlp, normed))
-    hidden = rms_norm(hidden, weights["model.norm.weight"], config["rms_norm_eps"])
-    return hidden @ weights.get("lm_head.weight", weights["model.embed_tokens.weight"]).T
+        hidden = decoder_layer(config, scope(weights, f"model.layers.{layer}"), hidden)
+    return rms_norm(hidden, weights["model.norm.weight"], config["rms_norm_eps"])
+
+
+def oracle_mtp(config: Config, weights: Tensors, previous: Tensor, ids: list[int]) -> tuple[Tensor, Tensor]:
+    """The prediction module over hidden states and the token after each: its own states, and logits.
+
+    As vLLM's deepseek_mtp.py: the embedding first, states behind the norm of what made them.
+    """
+    part, eps = scope(weights, f"model.layers.{config['num_hidden_layers']}"), config["rms_norm_eps"]
+    embedded = rms_norm(weights["model.embed_tokens.weight"][torch.tensor(ids)], part["enorm.weight"], eps)
+    joined = torch.cat((embedded, rms_norm(previous, part["hnorm.weight"], eps)), dim=-1)
+    hidden = decoder_layer(config, part, joined @ part["eh_proj.weight"].T)
+    states = rms_norm(hidden, part["shared_head.norm.weight"], eps)
+    return states, states @ output_matrix(weights).T
+
+
+def output_matrix(weights: Tensors) -> Tensor:
+    return weights.get("lm_head.weight", weights["model.embed_tokens.weight"])
+
+
+def decoder_layer(config: Config, part: Tensors, hidden: Tensor) -> Tensor:
+    eps = config["rms_norm_eps"]
+    hidden = hidden + attention(config, part, rms_norm(hidden, part["input_layernorm.weight"], eps))
+    normed = rms_norm(hidden, part["post_attention_layernorm.weight"], eps)
+    mlp = scope(part, "mlp")
+    return hidden + (experts(config, mlp, normed) if "gate.weight" in mlp else swiglu(mlp, normed))
 
 
 def scope(tensors: Tensors, prefix: str) -> Tensors:

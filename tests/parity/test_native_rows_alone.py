@@ -33,7 +33,7 @@ def rows(engine: Engine, seq: Sequence, first: int, count: int) -> Tensor:
     seq.token_ids = [*PROMPT, *FOLLOWING[: first + 1]]
     seq.num_computed_tokens = computed
     item = ScheduledSequence(seq, count, tuple(FOLLOWING[first + 1 : first + count]))
-    return engine._runner.run(ScheduledBatch((item,)), aborted=lambda: False).clone()
+    return engine._runner.run(ScheduledBatch((item,)), aborted=lambda: False).logits.clone()
 
 
 def test_drafts_do_not_change_any_logit(engine: Engine) -> None:

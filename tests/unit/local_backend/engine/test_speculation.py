@@ -30,6 +30,7 @@ class Oracle:
         speculator = engine._speculator
         self.statistics = speculator.statistics
         self.record, self.learn, self.forget = speculator.record, speculator.learn, speculator.forget
+        self.follow = speculator.follow
 
     def draft(self, running: list[Sequence]) -> None:
         for seq in running:

@@ -9,16 +9,17 @@ import pytest
 from local_backend.engine.acceptance import Acceptance
 from local_backend.engine.draft_lengths import draft_lengths
 from local_backend.engine.pass_costs import SAMPLES, STALE, PassCosts
+from local_backend.engine.speculator import LOOKUP_SHARES
 
 
 def test_longer_matches_are_trusted_more_beforehand() -> None:
-    chances = [Acceptance().chance(length) for length in range(2, 17)]
+    chances = [Acceptance(LOOKUP_SHARES).chance(length) for length in range(2, 17)]
     assert chances == sorted(chances)
     assert 0.2 < chances[0] < chances[-1] < 1
 
 
 def test_chances_of_a_whole_draft_multiply() -> None:
-    acceptance = Acceptance()
+    acceptance = Acceptance(LOOKUP_SHARES)
     assert acceptance.chances(2, 3) == pytest.approx(
         [
             acceptance.chance(2),
@@ -30,7 +31,7 @@ def test_chances_of_a_whole_draft_multiply() -> None:
 
 
 def test_errors_lower_and_successes_raise_the_chance_of_their_kind_alone() -> None:
-    acceptance, fresh = Acceptance(), Acceptance()
+    acceptance, fresh = Acceptance(LOOKUP_SHARES), Acceptance(LOOKUP_SHARES)
     for _ in range(40):
         acceptance.record(2, [5], [6])
         acceptance.record(8, [5], [5])
@@ -40,7 +41,7 @@ def test_errors_lower_and_successes_raise_the_chance_of_their_kind_alone() -> No
 
 
 def test_what_follows_an_error_says_nothing() -> None:
-    acceptance, fresh = Acceptance(), Acceptance()
+    acceptance, fresh = Acceptance(LOOKUP_SHARES), Acceptance(LOOKUP_SHARES)
     acceptance.record(2, [1, 2, 3], [1, 9, 3])
     assert acceptance.chance(2) > fresh.chance(2)
     assert acceptance.chance(3) < fresh.chance(3)

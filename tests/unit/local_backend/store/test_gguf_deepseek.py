@@ -18,7 +18,7 @@ from local_backend.store.checkpoint import open_checkpoint
 from local_backend.store.gguf_file import GGUFFile
 from local_backend.store.quantize import is_readable_kind, quantize_rows
 from local_backend.store.tensor_checks import check_tensors, report_unused
-from local_backend.testing import toy_config, toy_tensors, write_toy_gguf
+from local_backend.testing import toy_config, toy_mtp_tensors, toy_tensors, write_toy_gguf
 
 HEADS, NOPE, VALUE, RANK = 3, 32, 16, 64
 KV_B = "model.layers.0.self_attn.kv_b_proj.weight"
@@ -113,15 +113,19 @@ def test_the_gate_keeps_its_shape(tmp_path: Path) -> None:
     assert checkpoint.vector("model.layers.1.mlp.gate.e_score_correction_bias").shape == (16,)
 
 
-def test_prediction_modules_are_reported_as_unused(tmp_path: Path) -> None:
-    one = (torch.zeros(2, 2), GGMLType.F32)
-    names = ("blk.0.nextn.eh_proj.weight", "blk.0.attn_q.weight", "blk.0.ffn_up.weight")
-    file = write_tensors(tmp_path / "x.gguf", dict.fromkeys(names, one))
-    assert file.names() == {
-        "blk.0.nextn.eh_proj.weight",
-        "model.layers.0.self_attn.q_proj.weight",
-        "model.layers.0.mlp.up_proj.weight",
-    }
+def test_a_prediction_module_reads_back(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(write_toy_gguf(tmp_path / "toy.gguf", "deepseek_v3", mtp=True))
+    assert checkpoint.config.num_nextn_predict_layers == 1
+    assert checkpoint.config.num_hidden_layers == toy_config("deepseek_v3")["num_hidden_layers"]
+    check_tensors(checkpoint)
+    for name, tensor in toy_mtp_tensors(toy_config("deepseek_v3")).items():
+        if "embed_tokens" in name or "shared_head.head" in name:
+            continue
+        read = checkpoint.matrix(name) if name.endswith("_proj.weight") else checkpoint.vector(name)
+        assert torch.equal(read, tensor), name
+    (unused,) = report_unused(checkpoint)
+    assert unused.names == ("blk.3.nextn.embed_tokens.weight", "blk.3.nextn.shared_head_head.weight")
+    assert unused.expected
 
 
 def test_types_that_are_not_read_are_named_from_the_header(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from local_backend.store.checkpoint import open_checkpoint
 from local_backend.store.packed import WEIGHTS_FILE, pack_checkpoint
 from local_backend.store.packed_file import read_packed_file
 from local_backend.store.tensor_checks import check_tensors, report_unused
-from local_backend.testing import toy_config, toy_tensors, write_toy_folder, write_toy_gguf
+from local_backend.testing import toy_config, toy_mtp_tensors, toy_tensors, write_toy_folder, write_toy_gguf
 
 KERNELS = ReferenceKernels()
 NAN, INF = float("nan"), float("inf")
@@ -81,16 +81,29 @@ def test_keys_that_contradict_the_weights(
         check_tensors(open_checkpoint(folder_of(tmp_path, tensors, **changes)))
 
 
-def test_a_prediction_module_is_reported_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_copies_in_a_prediction_module_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = write_toy_folder(tmp_path / "toy", "deepseek_v3", mtp=True, fp8=True)
     (module,) = report_unused(open_checkpoint(folder))
     assert module.expected
-    assert module.reason == "model.layers.3: multi-token prediction module"
-    assert all(name.startswith("model.layers.3.") and "scale_inv" not in name for name in module.names)
+    assert module.reason == (
+        "model.layers.3: multi-token prediction module's copies of the embedding and the output matrix"
+    )
+    assert module.names == (
+        "model.layers.3.embed_tokens.weight",
+        "model.layers.3.shared_head.head.weight",
+    )
     with caplog.at_level(logging.INFO, logger="local_backend"):
         pack(folder, tmp_path)
     assert [record.levelno for record in caplog.records] == [logging.INFO]
-    assert "multi-token prediction module, not used: model.layers.3." in caplog.text
+    assert "output matrix, not used: model.layers.3.embed_tokens.weight" in caplog.text
+
+
+def test_a_second_prediction_module_is_reported(tmp_path: Path) -> None:
+    config = toy_config("deepseek_v3", num_hidden_layers=2)
+    tensors = toy_tensors(config) | toy_mtp_tensors(config)
+    tensors |= toy_mtp_tensors({**config, "num_hidden_layers": 3})
+    checkpoint = open_checkpoint(folder_of(tmp_path, tensors, num_hidden_layers=2))
+    assert "model.layers.3: multi-token prediction module" in {u.reason for u in report_unused(checkpoint)}
 
 
 def test_tensors_of_another_architecture_are_a_warning(
