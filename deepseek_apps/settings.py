@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from pydantic_settings import SettingsError as VariableError
 
 from deepseek_apps._config_file import read_config, write_config_value
+from deepseek_apps._engine_choices import CacheDtype, Quantization, Speculation
 from deepseek_apps._server_settings import (
     NAME,
     Addresses,
@@ -38,6 +39,7 @@ __all__ = [
     "ServerPrice",
     "ServerSettings",
     "Settings",
+    "Speculation",
     "check_base_url",
     "config_path",
     "describe",
@@ -46,9 +48,6 @@ __all__ = [
     "split_addresses",
 ]
 
-# What the embedded engine knows by these names; a test holds them to local_backend.config, which is optional.
-Quantization = Literal["auto", "none", "int8", "int4"]
-CacheDtype = Literal["auto", "float32", "bfloat16", "int8", "int6"]
 ENV_PREFIX = "DEEPSEEK_APPS_"
 SECRET_VARIABLES = {"api_key": "DEEPSEEK_API_KEY", "server_api_key": "DEEPSEEK_APPS_SERVER_API_KEY"}
 
@@ -69,6 +68,7 @@ class _Fields(BaseModel):
     max_retries: int = Field(default=2, ge=0, le=10)
     quantization: Quantization = "auto"
     cache_dtype: CacheDtype = "auto"
+    speculation: Speculation = "auto"
     prefix_cache_gb: float | None = Field(default=None, ge=0, le=1e6)
     ledger: bool = True
     currency: Literal["USD", "CNY"] = "USD"
@@ -98,8 +98,8 @@ class Settings(_Fields, BaseSettings):
         timeout: Seconds to wait for the next byte.
         deadline: Seconds a whole call may take; None is no limit.
         max_retries: How often a failed request is sent again.
-        quantization: Weights of the local backend: `auto` is what fits memory; see EngineConfig.
-        cache_dtype: The local backend's cache; int8 and int6 need latent attention (DeepSeek-V2 and later).
+        quantization, cache_dtype, speculation: The local backend's weights, cache, and whether it guesses
+            tokens ahead; see local_backend's EngineConfig.
         prefix_cache_gb: Disk for the local backend's prefixes of long prompts; 0 is off, None its default.
         ledger: Whether token counts and cost of every call are kept; see `deepseek-apps cost`.
         currency: What amounts are shown in: USD or CNY.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from deepseek_apps.settings import CacheDtype, Quantization
+from deepseek_apps.settings import CacheDtype, Quantization, Speculation
 
 if TYPE_CHECKING:
     from local_backend.config import EngineConfig
@@ -33,12 +33,14 @@ class WantedModel:
         model: Catalogue name or path.
         quantization, cache_dtype: How weights and cache are kept.
         prefix_cache_bytes: Disk for prefixes; None is the engine's default.
+        speculation: How tokens are guessed ahead.
     """
 
     model: str
     quantization: Quantization = "auto"
     cache_dtype: CacheDtype = "auto"
     prefix_cache_bytes: int | None = None
+    speculation: Speculation = "auto"
 
     def engine_config(self) -> EngineConfig:
         """Return what the engine is told."""
@@ -48,6 +50,7 @@ class WantedModel:
             quantization=self.quantization,
             cache_dtype=self.cache_dtype,
             prefix_cache_bytes=self.prefix_cache_bytes,
+            speculation=self.speculation,
         )
 
 

@@ -27,7 +27,7 @@ from deepseek_apps.backends.base import BACKEND_HEADER, Backend, BackendName
 from deepseek_apps.backends.guard import AMBIENT_HEADERS
 from deepseek_apps.catalog import catalogue
 from deepseek_apps.errors import SettingsError
-from deepseek_apps.settings import CacheDtype, Quantization
+from deepseek_apps.settings import CacheDtype, Quantization, Speculation
 
 if TYPE_CHECKING:
     from local_backend.server.messages import Request, Response
@@ -61,6 +61,7 @@ class LocalBackend(Backend):
         default_model: Catalogue name or path of the model that answers.
         quantization, cache_dtype: How weights and cache are kept; see local_backend's EngineConfig.
         prefix_cache_bytes: Disk for prefixes of long prompts; see there too.
+        speculation: How tokens are guessed ahead; see there too.
         notice: Told, before a model is loaded, what was chosen for it and whether it fits. Not part of the
             backend's value.
     """
@@ -71,6 +72,7 @@ class LocalBackend(Backend):
     quantization: Quantization = "auto"
     cache_dtype: CacheDtype = "auto"
     prefix_cache_bytes: int | None = None
+    speculation: Speculation = "auto"
     notice: Notice | None = field(default=None, repr=False, compare=False)
 
     def transport(self, inner: httpx2.BaseTransport | None = None) -> httpx2.BaseTransport:  # noqa: ARG002
@@ -105,7 +107,9 @@ class LocalBackend(Backend):
     def _handler(self) -> Handler:
         require_local_extras()
         model = self.default_model or catalogue().default_local_model
-        wanted = WantedModel(model, self.quantization, self.cache_dtype, self.prefix_cache_bytes)
+        wanted = WantedModel(
+            model, self.quantization, self.cache_dtype, self.prefix_cache_bytes, self.speculation
+        )
         return _SharedHandler(wanted, self.notice)
 
 

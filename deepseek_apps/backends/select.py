@@ -187,6 +187,7 @@ def _local(settings: Settings, addresses: tuple[str, ...] | None) -> Target:
         quantization=settings.quantization,
         cache_dtype=settings.cache_dtype,
         prefix_cache_bytes=settings.prefix_cache_bytes,
+        speculation=settings.speculation,
     )
     return Target(label=backend.name, replicas=(backend,), images=False)
 

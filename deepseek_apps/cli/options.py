@@ -19,6 +19,8 @@ __all__ = [
     "QuantizationName",
     "QuantizationOption",
     "SeedOption",
+    "SpeculationName",
+    "SpeculationOption",
     "SystemOption",
     "TemperatureOption",
     "TimeoutOption",
@@ -32,6 +34,7 @@ BackendName: TypeAlias = str
 BACKENDS = ("auto", "hosted", "local", "server", "cheapest", "private")
 QuantizationName = Literal["auto", "none", "int8", "int4"]
 CacheDtypeName = Literal["auto", "float32", "bfloat16", "int8", "int6"]
+SpeculationName = Literal["auto", "off", "prompt-lookup", "mtp"]
 
 
 def complete_backend(incomplete: str) -> list[str]:
@@ -96,6 +99,15 @@ CacheDtypeOption = Annotated[
     typer.Option(
         "--cache-dtype",
         help="Type of the cache; int8 and int6 save memory, and need a model with latent attention.",
+        show_default="the setting, else auto",
+    ),
+]
+SpeculationOption = Annotated[
+    SpeculationName | None,
+    typer.Option(
+        "--speculation",
+        help="How to guess tokens ahead, for speed alone: from the text so far (prompt-lookup), by the"
+        " model's multi-token prediction module (mtp), or both as far as that pays (auto).",
         show_default="the setting, else auto",
     ),
 ]

@@ -41,8 +41,10 @@ EXIT_TEXTS = {
 }
 VARIABLES = {
     "DEEPSEEK_API_KEY": "key for api.deepseek.com; never sent anywhere else",
-    "DEEPSEEK_APPS_BACKEND, _MODEL, _BASE_URL, _TIMEOUT, _MAX_RETRIES": "settings, see `config show`",
-    "DEEPSEEK_APPS_QUANTIZATION, _CACHE_DTYPE, _PREFIX_CACHE_GB": "settings of the local engine, see `serve`",
+    "DEEPSEEK_APPS_BACKEND, _MODEL, _BASE_URL": "settings, see `config show`",
+    "DEEPSEEK_APPS_TIMEOUT, _DEADLINE, _MAX_RETRIES": "settings, see `config show`",
+    "DEEPSEEK_APPS_QUANTIZATION, _CACHE_DTYPE": "settings of the local engine, see `serve`",
+    "DEEPSEEK_APPS_PREFIX_CACHE_GB, _SPECULATION": "settings of the local engine, see `serve`",
     "DEEPSEEK_APPS_SERVER_API_KEY": "key of your own server: sent by clients, asked for by `serve`",
     "DEEPSEEK_APPS_LEDGER, _CURRENCY, _BUDGET_PER_DAY": "settings of `cost` and its budget",
     "DEEPSEEK_APPS_CONFIG": "path of the config file",

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepseek_apps.cli.options import CacheDtypeOption, PrefixCacheOption, QuantizationOption, complete_model
+from deepseek_apps.cli.options import (
+    CacheDtypeOption,
+    PrefixCacheOption,
+    QuantizationOption,
+    SpeculationOption,
+    complete_model,
+)
 
 if TYPE_CHECKING:
     from deepseek_apps.cli.render import Output
@@ -42,6 +48,7 @@ def serve(
     quantization: QuantizationOption = None,
     cache_dtype: CacheDtypeOption = None,
     prefix_cache_gb: PrefixCacheOption = None,
+    speculation: SpeculationOption = None,
 ) -> None:
     """Serve the local models to other programs until Ctrl-C."""
     from deepseek_apps.backends.local import require_local_extras  # noqa: PLC0415  lazy: --help needs none
@@ -61,7 +68,10 @@ def serve(
     out = Output()
     default = local_model_name(model)
     config = engine_config(
-        quantization=quantization, cache_dtype=cache_dtype, prefix_cache_gb=prefix_cache_gb
+        quantization=quantization,
+        cache_dtype=cache_dtype,
+        prefix_cache_gb=prefix_cache_gb,
+        speculation=speculation,
     )
     pool = _pool(default, config, out)
     handler = RequestHandler(pool, api_key=api_key)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from deepseek_apps.answer import Answer
     from deepseek_apps.backend_client import BackendClient
-    from deepseek_apps.cli.options import BackendName, CacheDtypeName, QuantizationName
+    from deepseek_apps.cli.options import BackendName, CacheDtypeName, QuantizationName, SpeculationName
     from deepseek_apps.cost import Cost
     from local_backend.config import EngineConfig
 
@@ -69,6 +69,7 @@ def engine_config(
     quantization: QuantizationName | None = None,
     cache_dtype: CacheDtypeName | None = None,
     prefix_cache_gb: float | None = None,
+    speculation: SpeculationName | None = None,
 ) -> EngineConfig:
     """Return how the embedded engine runs models; what is not given comes from the settings.
 
@@ -79,12 +80,16 @@ def engine_config(
     from local_backend.config import EngineConfig  # noqa: PLC0415  an optional package
 
     settings = load_settings(
-        quantization=quantization, cache_dtype=cache_dtype, prefix_cache_gb=prefix_cache_gb
+        quantization=quantization,
+        cache_dtype=cache_dtype,
+        prefix_cache_gb=prefix_cache_gb,
+        speculation=speculation,
     )
     return EngineConfig(
         quantization=settings.quantization,
         cache_dtype=settings.cache_dtype,
         prefix_cache_bytes=settings.prefix_cache_bytes,
+        speculation=settings.speculation,
     )
 
 

@@ -11,6 +11,7 @@ from deepseek_apps.backend_client import http_client
 from deepseek_apps.backends import LocalBackend, select_backend
 from deepseek_apps.backends._engines import WantedModel
 from deepseek_apps.cli import options
+from deepseek_apps.cli.session import engine_config
 from deepseek_apps.errors import SettingsError
 from deepseek_apps.settings import config_path, load_settings, save_setting
 from local_backend import config as theirs
@@ -37,6 +38,17 @@ def test_the_disk_for_prefixes_reaches_the_engine(monkeypatch: pytest.MonkeyPatc
     assert backend.prefix_cache_bytes == 250_000_000
     wanted = WantedModel("starter", prefix_cache_bytes=backend.prefix_cache_bytes)
     assert wanted.engine_config().prefix_cache_bytes == 250_000_000
+
+
+def test_guessing_ahead_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert get_args(ours.Speculation) == get_args(theirs.Speculation) == get_args(options.SpeculationName)
+    monkeypatch.setenv("DEEPSEEK_APPS_SPECULATION", "off")
+    backend = select_backend(load_settings(backend="local"))
+    assert isinstance(backend, LocalBackend)
+    wanted = WantedModel("starter", speculation=backend.speculation)
+    assert wanted.engine_config().speculation == "off"
+    assert engine_config().speculation == "off"
+    assert engine_config(speculation="mtp").speculation == "mtp"
 
 
 def test_a_wrong_choice_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

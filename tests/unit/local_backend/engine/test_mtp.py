@@ -55,7 +55,7 @@ def random(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
 
 
 def eager(model: Decoder, *, sixteen_rows: float = 1.01, **options: Any) -> Engine:
-    """An engine that believes that a row takes a second, sixteen this long, and guesses nothing beside that."""
+    """An engine that believes that one row takes a second, and sixteen this long."""
     engine = toy_engine(model, num_blocks=200, **options)
     costs = engine._speculator._costs
     costs.record(1, 1.0)
