@@ -2,12 +2,13 @@
 
 Shapes are those of the 1.5B starter model. Weights are random, in enough copies that none stays in a cache.
 One row has to read every weight byte once, so its ceiling is the measured read bandwidth. 512 rows are bound
-by arithmetic; their ceiling is the fastest dense product torch has here, whatever its number type.
+by arithmetic; their ceiling is the fastest dense product torch has here, whatever its number type. Native
+kernels add the calls that hold more than a product, at V2-Lite's shape too (native_rows.py); "attention" is
+torch's there, which they use where a model's form has no native call.
 """
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,10 +16,13 @@ from functools import partial
 from itertools import cycle
 
 import torch
+from native_rows import native_rows
 from report import Measurement, argument_parser, print_report
+from timing import median_seconds
 
 from local_backend.kernels.base import GROUP_SIZE, Kernels, PackedWeight, QuantizedTensor
 from local_backend.kernels.dispatch import select_kernels
+from local_backend.kernels.native import NativeKernels
 
 HIDDEN, INTERMEDIATE, HEADS, KV_HEADS, HEAD_DIM = 1536, 8960, 12, 2, 128
 # name, rows (out_features), columns (in_features)
@@ -54,18 +58,9 @@ def main() -> None:
                 rows += [replace(row, name=f"linear {scheme} {name}, {row.name}") for row in found]
         rows += attention_rows(kernels, bandwidth, options.rounds)
         rows += elementwise_rows(kernels, options.rounds)
+        if isinstance(kernels, NativeKernels):
+            rows += native_rows(kernels, bandwidth, arithmetic, options.rounds)
     print_report(f"kernels {kernels.layout}", rows, as_json=options.json)
-
-
-def median_seconds(run: Callable[[], object], rounds: int) -> float:
-    """Return the median time of a call, after one that is not counted."""
-    run()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def read_bandwidth() -> float:

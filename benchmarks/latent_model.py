@@ -26,7 +26,8 @@ from torch import Tensor
 from local_backend.architecture import ModelConfig
 from local_backend.kernels.dispatch import select_kernels
 from local_backend.layers.forward_context import ForwardContext
-from local_backend.models.decoder import Attention, Decoder
+from local_backend.models.decoder import Decoder
+from local_backend.models.decoder_layer import Attention
 from local_backend.store.checkpoint import open_checkpoint
 from local_backend.store.model_config import config_from_hf
 from local_backend.store.packed import WEIGHTS_FILE, pack_checkpoint

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from local_backend.cache.tiled_pool import TiledKVPool
 from local_backend.kernels.native import NativeKernels
-from local_backend.kernels.native_structs import GqaLayer, KeyValueCache, Norm, address
+from local_backend.kernels.native_key_values import NativeKeyValues
+from local_backend.kernels.native_structs import GqaLayer, Norm, address
 from local_backend.layers.forward_context import ForwardContext
 from local_backend.models.gqa import GroupedQueryAttention
 from local_backend.models.native_blocks import Block
@@ -32,18 +33,18 @@ def native_gqa(
     qkv, output = NativeProjections.of(layer.qkv_proj.groups), NativeProjections.of((layer.o_proj,))
     if qkv is None or output is None:
         return None
-    tiles = pool.tiles[layer.layer]
+    cache = NativeKeyValues(kernels, pool.tiles[layer.layer], layer.head_dim, pool.block_size)
     struct = GqaLayer(
         norm=Norm(address(norm), eps),
         qkv=qkv.struct,
         output=output.struct,
-        cache=KeyValueCache(tiles.data_ptr(), layer.num_kv_heads, layer.head_dim, pool.block_size),
+        cache=cache.struct,
         num_heads=layer.num_heads,
         num_pairs=layer.head_dim // 2,
         scale=layer.head_dim**-0.5,
     )
     call, handle, pointer = kernels.functions.deepseek_gqa_layer, kernels.handle, ctypes.byref(struct)
-    keep = (norm, kernels, qkv, output, tiles)
+    keep = (norm, kernels, qkv, output, cache)
 
     def run(hidden: Tensor, ctx: ForwardContext, alive: object = keep) -> None:  # noqa: ARG001
         assert ctx.batch is not None

@@ -1,5 +1,7 @@
 #include "thread_pool.h"
 
+#include "denormals.h"
+
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 #endif
@@ -36,6 +38,7 @@ ThreadPool::~ThreadPool() {
 
 void ThreadPool::run_job(int64_t num_pieces, Job job, const void* context) {
   const std::lock_guard lock(one_caller_);  // even for one piece: it is done as thread 0
+  const FlushDenormals flush;
   if (workers_.empty() || num_pieces <= 1) {
     for (int64_t piece = 0; piece < num_pieces; ++piece) job(context, piece, 0);
     return;
@@ -93,6 +96,7 @@ bool ThreadPool::join(uint32_t& last_generation) {
 }
 
 void ThreadPool::work(int thread) {
+  const FlushDenormals flush;
   uint32_t last_generation = 0;
   while (!closing_.load(std::memory_order_relaxed)) {
     bool joined = false;
