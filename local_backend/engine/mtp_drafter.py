@@ -27,7 +27,7 @@ from local_backend.sequence import Sequence, SequenceStatus
 __all__ = ["ComputedRows", "MTPDrafter"]
 
 SAMPLES = 5  # of which the median counts
-MAX_BEHIND = 16  # positions of a sequence that is not guessed, after which they are run together
+MAX_BEHIND = 32  # positions of a sequence that is not guessed, after which they are run together
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ MAX_ROWS = 32  # of a pass that speculates
 MAX_SEQUENCES = 8  # more decode together well without guesses
 MAX_PREDICTED = 4  # tokens guessed by the prediction module, which was trained for the first
 SURE = 0.5  # chance from which a guess is run beside a prefill, where a row hardly counts
-PATIENCE, PROBE = 8, 16  # guesses of no use after which the module is asked every sixteenth token
+PATIENCE, PROBE = 4, 32  # guesses of no use after which the module is asked every 32nd token only
 
 # Shares of true guesses before anything is known: by tokens that matched, and by tokens predicted before.
 LOOKUP_SHARES = {2: 0.25, 3: 0.4, 4: 0.5, 5: 0.65, 8: 0.8, 12: 0.9, MAX_MATCH: 0.95}
