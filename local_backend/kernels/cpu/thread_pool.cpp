@@ -12,8 +12,8 @@ namespace {
 constexpr uint32_t kOpen = 1u << 15;
 constexpr uint32_t kJoined = kOpen - 1;
 constexpr uint32_t kGeneration = 1u << 16;
-constexpr int kSpins = 4000;  // some 100 microseconds: longer than the gaps within a decoding step
-constexpr int kSpinsBeforeSleep = 1000;
+constexpr int kSpins = 2000;  // some 100 microseconds: longer than the gaps within a decoding step
+constexpr int kSpinsBeforeSleep = 200;
 
 void pause() {
 #if defined(__x86_64__) || defined(_M_X64)
