@@ -29,7 +29,7 @@ from local_backend.sampling_params import SamplingParams
 from local_backend.store.checkpoint import open_checkpoint
 from local_backend.store.packed import WEIGHTS_FILE, pack_checkpoint
 from local_backend.store.packed_file import read_packed_file
-from local_backend.testing import toy_config, toy_mtp_tensors, toy_tensors, write_toy_folder
+from local_backend.testing import toy_config, toy_foreseeing_tensors, write_toy_folder
 
 LAYERS, VOCABULARY = 12, 32768
 SHAPE = {
@@ -53,7 +53,6 @@ SHAPE = {
     "max_position_embeddings": 8192,
     "eos_token_id": None,
 }
-MODULE = f"model.layers.{LAYERS}"
 PROMPT_TOKENS = 64
 
 
@@ -79,14 +78,7 @@ def made_up_model(scratch: Path) -> Decoder:
     """Write, pack in 4 bits and wire the model that the module knows all about."""
     print("making up and packing weights", file=sys.stderr)
     config = toy_config("deepseek_v3", **SHAPE)
-    tensors = toy_tensors(config) | toy_mtp_tensors(config)
-    for name, tensor in tensors.items():
-        if name.endswith(("o_proj.weight", "down_proj.weight")):
-            tensor.zero_()
-    size = config["hidden_size"]
-    tensors[f"{MODULE}.eh_proj.weight"] = torch.cat((torch.eye(size), torch.zeros(size, size)), dim=1)
-    tensors[f"{MODULE}.enorm.weight"] = torch.ones(size)
-    tensors[f"{MODULE}.shared_head.norm.weight"] = tensors["model.norm.weight"].clone()
+    tensors = toy_foreseeing_tensors(config)
     folder = write_toy_folder(scratch / "model", config, tensors=tensors, dtype="bfloat16")
     del tensors
     kernels = select_kernels()

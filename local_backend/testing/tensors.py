@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["toy_mtp_tensors", "toy_tensors"]
+__all__ = ["toy_foreseeing_tensors", "toy_mtp_tensors", "toy_tensors"]
 
 Tensors = dict[str, Tensor]
 
@@ -50,6 +50,23 @@ def toy_mtp_tensors(config: Mapping[str, Any], seed: int = 0) -> Tensors:
         **_layer(maker, layer),
     }
     return {f"model.layers.{layer}.{name}": tensor for name, tensor in module.items()}
+
+
+def toy_foreseeing_tensors(config: Mapping[str, Any], seed: int = 0) -> Tensors:
+    """Return a DeepSeek-V3 whose prediction module is always right, module included.
+
+    All layers add nothing, so the next token depends on the last one alone; the module hands the embedding
+    through, as the model does.
+    """
+    tensors = toy_tensors(config, seed) | toy_mtp_tensors(config, seed)
+    for name, tensor in tensors.items():
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            tensor.zero_()
+    size, module = config["hidden_size"], f"model.layers.{config['num_hidden_layers']}"
+    tensors[f"{module}.eh_proj.weight"] = torch.cat((torch.eye(size), torch.zeros(size, size)), dim=1)
+    tensors[f"{module}.enorm.weight"] = torch.ones(size)
+    tensors[f"{module}.shared_head.norm.weight"] = tensors["model.norm.weight"].clone()
+    return tensors
 
 
 class _Maker:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch import Tensor
 from toy_model import build_model, drain, generate, toy_config, toy_engine, toy_tensors
 
@@ -18,7 +17,7 @@ from local_backend.sampling_params import SamplingParams
 from local_backend.store.checkpoint import open_checkpoint
 from local_backend.store.footprint import count_parameters
 from local_backend.store.tensor_checks import check_tensors
-from local_backend.testing import toy_mtp_tensors, write_toy_folder, write_toy_gguf
+from local_backend.testing import toy_foreseeing_tensors, toy_mtp_tensors, write_toy_folder, write_toy_gguf
 
 CONFIG = toy_config("deepseek_v3", eos_token_id=None)
 MODULE = f"model.layers.{CONFIG['num_hidden_layers']}"
@@ -26,26 +25,12 @@ PROMPT = [7, 8, 9, 10, 11, 12, 13, 14, 15, 16]
 SAMPLED = {"temperature": 0.7, "seed": 5}
 
 
-def clairvoyant() -> dict[str, Tensor]:
-    """A model whose next token depends on the last one alone, and a module that knows how.
-
-    All layers add nothing; the module hands the embedding through, as the model does.
-    """
-    tensors = toy_tensors(CONFIG) | toy_mtp_tensors(CONFIG)
-    for name, tensor in tensors.items():
-        if name.endswith(("o_proj.weight", "down_proj.weight")):
-            tensor.zero_()
-    size = CONFIG["hidden_size"]
-    tensors[f"{MODULE}.eh_proj.weight"] = torch.cat((torch.eye(size), torch.zeros(size, size)), dim=1)
-    tensors[f"{MODULE}.enorm.weight"] = torch.ones(size)
-    tensors[f"{MODULE}.shared_head.norm.weight"] = tensors["model.norm.weight"].clone()
-    return tensors
-
-
 @pytest.fixture(scope="module")
 def knowing(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
     scratch = tmp_path_factory.mktemp("knowing")
-    return build_model(write_toy_folder(scratch / "toy", CONFIG, tensors=clairvoyant()), scratch / "packed")
+    return build_model(
+        write_toy_folder(scratch / "toy", CONFIG, tensors=toy_foreseeing_tensors(CONFIG)), scratch / "packed"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import mmap
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 from toy_model import build_model, toy_config, write_folder
 
+from local_backend.store import huge_pages
 from local_backend.store.huge_pages import advise_huge_pages
 from local_backend.store.packed import WEIGHTS_FILE
 
@@ -34,8 +36,14 @@ def test_the_packed_file_is_mapped_with_the_advice(tmp_path: Path) -> None:
     assert model.layers
 
 
-def test_tensors_smaller_than_a_page_are_left_alone() -> None:
-    advise_huge_pages([torch.zeros(0), torch.zeros(3)])
+def test_tensors_smaller_than_a_page_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    system, advised = Mock(), [torch.zeros(0), torch.zeros(3)]
+    monkeypatch.setattr(huge_pages.ctypes, "CDLL", lambda _: system)
+    advise_huge_pages(advised)
+    system.madvise.assert_not_called()
+    if sys.platform == "linux":
+        advise_huge_pages([*advised, torch.zeros(mmap.PAGESIZE)])
+        system.madvise.assert_called_once()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
