@@ -1,1 +1,1 @@
-"""Applications over deepseek_apps; none yet."""
+"""Applications over deepseek_apps: the code-generation agent, of which the sandbox is there."""
