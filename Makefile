@@ -97,7 +97,7 @@ $(VENV)/.installed-local: $(VENV)/.python $(INPUTS)
 	@$(call install,local)
 
 $(VENV)/.installed-dev: $(VENV)/.python $(INPUTS)
-	@$(call install,local$(comma)dev)
+	@$(call install,local$(comma)code$(comma)dev)
 	@touch $(VENV)/.installed-local
 
 comma := ,

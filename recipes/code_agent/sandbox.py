@@ -23,13 +23,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Literal
 
-from recipes.code_agent.bubblewrap import NOBODY, bwrap_command, find_bwrap, interpreter_folders
-from recipes.code_agent.control_group import ControlGroup
+from recipes.code_agent.confinement.bubblewrap import (
+    GO,
+    NOBODY,
+    bwrap_command,
+    find_bwrap,
+    interpreter_folders,
+)
+from recipes.code_agent.confinement.control_group import ControlGroup
+from recipes.code_agent.confinement.limits import SandboxLimits, limit_command
+from recipes.code_agent.confinement.output import KeptOutput
+from recipes.code_agent.confinement.processes import (
+    START_SECONDS,
+    Feed,
+    child_pid,
+    close,
+    end,
+    kill,
+    wait_for_all,
+)
+from recipes.code_agent.confinement.workspace import Workspace
 from recipes.code_agent.errors import SandboxUnavailableError
-from recipes.code_agent.limits import SandboxLimits, limit_command
-from recipes.code_agent.output import KeptOutput
-from recipes.code_agent.processes import START_SECONDS, child_pid, close, end, kill, wait_for_all
-from recipes.code_agent.workspace import Workspace
 
 __all__ = ["Completed", "Sandbox", "Stop"]
 
@@ -139,7 +153,8 @@ class Sandbox:
             if group is not None:
                 stack.callback(group.remove)
             process, first = self._start(_Call(command, stdin, environment or {}, limits), group, stack)
-            stop, output = self._watch(process, limits, started + limits.wall_seconds)
+            feed = Feed(process, GO + stdin)
+            stop, output = self._watch(process, feed, limits, started + limits.wall_seconds)
             kill(first)
             exit_code = process.wait()
             wait_for_all(first)
@@ -159,61 +174,52 @@ class Sandbox:
         self, call: _Call, group: ControlGroup | None, stack: ExitStack
     ) -> tuple[subprocess.Popen[bytes], int]:
         """Start a command; returns bubblewrap's process, and a pidfd of the one that all inside hang on."""
-        info, info_inside = os.pipe()
-        go_inside, go = os.pipe()
-        for handle in (info, go):
-            stack.callback(close, handle)
+        info = os.memfd_create("info")
+        stack.callback(close, info)
         arguments = bwrap_command(
             self._bwrap,
             call.command,
             workspace=self.workspace.root,
             environment=call.environment,
             readable=self._readable,
-            info_fd=info_inside,
-            go_fd=go_inside,
+            info_fd=info,
         )
-        source = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
-        source.write(call.stdin)
-        source.seek(0)
-        try:
-            process = subprocess.Popen(  # noqa: S603 - the point of this file
-                [*limit_command(call.limits, per_process=group is None), *arguments],
-                stdin=source,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(info_inside, go_inside),
-                env={},
-                cwd="/",
-                start_new_session=True,
-                user=NOBODY if self._is_root else None,
-                group=NOBODY if self._is_root else None,
-                extra_groups=[] if self._is_root else None,
-            )
-        finally:
-            close(info_inside)
-            close(go_inside)
+        process = subprocess.Popen(  # noqa: S603 - the point of this file
+            [*limit_command(call.limits, per_process=group is None), *arguments],
+            stdin=subprocess.PIPE,
+            bufsize=0,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=(info,),
+            env={},
+            cwd="/",
+            start_new_session=True,
+            user=NOBODY if self._is_root else None,
+            group=NOBODY if self._is_root else None,
+            extra_groups=[] if self._is_root else None,
+        )
         stack.callback(end, process)
-        inner = child_pid(info)
+        inner = child_pid(info, process)
         with suppress(ProcessLookupError):  # when it has ended already
             if inner is not None:
                 first = os.pidfd_open(inner)
                 stack.callback(close, first)
                 if group is not None:
                     group.add(inner)
-                os.write(go, b"go\n")
                 return process, first
         assert process.stdout is not None
         raise _unavailable(process.stdout.read().decode("utf-8", "replace").strip(), "failed")
 
     def _watch(
-        self, process: subprocess.Popen[bytes], limits: SandboxLimits, deadline: float
+        self, process: subprocess.Popen[bytes], feed: Feed, limits: SandboxLimits, deadline: float
     ) -> tuple[Stop | None, KeptOutput]:
-        """Read the output until the command has ended, or a limit is passed."""
+        """Feed the command and read its output until it has ended, or a limit is passed."""
         assert process.stdout is not None
         output, looked = KeptOutput(limits.output_bytes), time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
             while process.poll() is None:
+                feed.push()
                 if not selector.get_map():  # the command has closed its output and goes on
                     time.sleep(_SLEEP_SECONDS)
                 elif selector.select(_SLEEP_SECONDS) and not _take(process.stdout, output):

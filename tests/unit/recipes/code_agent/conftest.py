@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from recipes.code_agent.confinement.limits import SandboxLimits
 from recipes.code_agent.errors import SandboxUnavailableError
-from recipes.code_agent.limits import SandboxLimits
 from recipes.code_agent.sandbox import Sandbox
 
 SMALL = SandboxLimits(

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from recipes.code_agent import sandbox as module
-from recipes.code_agent.control_group import ControlGroup
+from recipes.code_agent.confinement.control_group import ControlGroup
+from recipes.code_agent.confinement.limits import SandboxLimits, limit_command
+from recipes.code_agent.confinement.output import KeptOutput
 from recipes.code_agent.errors import SandboxUnavailableError
-from recipes.code_agent.limits import SandboxLimits, limit_command
-from recipes.code_agent.output import KeptOutput
 from recipes.code_agent.sandbox import Sandbox
 
 

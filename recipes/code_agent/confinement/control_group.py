@@ -5,8 +5,10 @@ Most users may not make them; then `ControlGroup.create` returns None, and limit
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ __all__ = ["ControlGroup"]
 
 _ROOT = Path("/sys/fs/cgroup")
 _REMOVE_SECONDS = 2.0
+_PREFIX = "deepseek-apps-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class ControlGroup:
             processes: At once, threads included.
             root: Where control groups are mounted.
         """
-        name = f"deepseek-apps-{secrets.token_hex(8)}"
+        name = f"{_PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
         if (root / "cgroup.controllers").exists():
             wanted = {root / name: {"memory.max": memory_bytes, "memory.swap.max": 0, "pids.max": processes}}
         else:
@@ -48,6 +51,7 @@ class ControlGroup:
                 root / "pids" / name: {"pids.max": processes},
             }
         group = cls(tuple(wanted))
+        _sweep({folder.parent for folder in wanted})
         try:
             for folder, values in wanted.items():
                 folder.mkdir()
@@ -86,3 +90,13 @@ class ControlGroup:
                     folder.rmdir()
                     break
                 time.sleep(0.01)
+
+
+def _sweep(parents: Iterable[Path]) -> None:
+    """Remove groups that were left by processes that were killed."""
+    for parent in parents:
+        for folder in parent.glob(f"{_PREFIX}*"):
+            maker = folder.name.removeprefix(_PREFIX).partition("-")[0]
+            if not Path("/proc", maker).exists():
+                with suppress(OSError):  # it is somebody else's, or not empty
+                    folder.rmdir()

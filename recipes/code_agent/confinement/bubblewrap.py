@@ -14,8 +14,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["NOBODY", "WORKSPACE", "bwrap_command", "find_bwrap", "interpreter_folders"]
+__all__ = ["GO", "NOBODY", "WORKSPACE", "bwrap_command", "find_bwrap", "interpreter_folders"]
 
+GO = b"go\n"
 NOBODY = 65534
 WORKSPACE = "/workspace"
 _HOME = "/home/sandbox"
@@ -35,7 +36,6 @@ _FILES = (
     "/etc/ld.so.conf",
     "/etc/ld.so.conf.d",
     "/etc/alternatives",
-    "/etc/nsswitch.conf",
 )
 
 
@@ -75,9 +75,12 @@ def bwrap_command(
     environment: Mapping[str, str],
     readable: Sequence[str],
     info_fd: int,
-    go_fd: int,
 ) -> list[str]:
     """Return the arguments that run a command in the sandbox.
+
+    It reads a line first, GO, and starts the command then, which gets what follows as its standard input. At
+    the end of the file it does not: whoever should have set limits, and will not be there to end it, has
+    died. (bubblewrap's own --block-fd goes on then, and its --die-with-parent looks out for later deaths.)
 
     Args:
         bwrap: The program.
@@ -86,9 +89,6 @@ def bwrap_command(
         environment: All that the command gets of one, beside HOME, PATH and the like.
         readable: Further folders that it may read, at the same place; their bin comes first in its PATH.
         info_fd: Where the sandbox's process id is written to.
-        go_fd: Where a line is read from before the command starts. At the end of the file it does not:
-            whoever should have set limits, and will not be there to end it, has died. (bubblewrap's own
-            --block-fd goes on then, and its --die-with-parent looks out for later deaths only.)
     """
     arguments = [bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
     arguments += ["--uid", str(NOBODY), "--gid", str(NOBODY), "--hostname", "sandbox"]
@@ -109,5 +109,5 @@ def bwrap_command(
     path = ":".join([*(f"{folder}/bin" for folder in readable), "/usr/local/bin:/usr/bin:/bin"])
     for name, value in {"PATH": path, **_ENVIRONMENT, **environment}.items():
         arguments += ["--setenv", name, value]
-    start = f'read -r go <&{go_fd} && exec {go_fd}<&- && exec "$@"'
+    start = 'read -r go && exec "$@"'
     return [*arguments, "--info-fd", str(info_fd), "--", "/bin/sh", "-c", start, "sh", *command]
