@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 from recipes.code_agent.confinement.bubblewrap import (
     GO,
@@ -30,6 +30,7 @@ from recipes.code_agent.confinement.bubblewrap import (
     find_bwrap,
     interpreter_folders,
 )
+from recipes.code_agent.confinement.completed import Completed, Stop
 from recipes.code_agent.confinement.control_group import ControlGroup
 from recipes.code_agent.confinement.limits import SandboxLimits, limit_command
 from recipes.code_agent.confinement.output import KeptOutput
@@ -39,6 +40,7 @@ from recipes.code_agent.confinement.processes import (
     child_pid,
     close,
     end,
+    first_byte,
     kill,
     wait_for_all,
 )
@@ -46,8 +48,6 @@ from recipes.code_agent.confinement.workspace import Workspace
 from recipes.code_agent.errors import SandboxUnavailableError
 
 __all__ = ["Completed", "Sandbox", "Stop"]
-
-Stop = Literal["time", "output", "disk", "memory"]
 
 _SLEEP_SECONDS = 0.02  # between looks at the process
 _LOOK_SECONDS = 0.2  # between looks at the disk
@@ -58,23 +58,6 @@ _HELP = {
     "failed": "Allow user namespaces: sysctl kernel.unprivileged_userns_clone=1, and on Ubuntu 24.04 and"
     " later also kernel.apparmor_restrict_unprivileged_userns=0.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """How a command ended.
-
-    Attributes:
-        exit_code: As a shell would say it: 128 and the signal's number where one ended it.
-        output: Standard output and error together, in order; a line stands for what was left out.
-        stopped: The limit that ended it; None if it ended by itself.
-        seconds: Wall time, the sandbox's start included.
-    """
-
-    exit_code: int
-    output: str
-    stopped: Stop | None
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,16 +182,22 @@ class Sandbox:
             extra_groups=[] if self._is_root else None,
         )
         stack.callback(end, process)
+        if group is not None:
+            group.add(process.pid)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with suppress(BrokenPipeError):  # it says on its output why
+            process.stdin.write(GO)
         inner = child_pid(info, process)
+        said = first_byte(process)
         with suppress(ProcessLookupError):  # when it has ended already
-            if inner is not None:
+            if inner is not None and said == b"\n":
                 first = os.pidfd_open(inner)
                 stack.callback(close, first)
-                if group is not None:
-                    group.add(inner)
                 return process, first
-        assert process.stdout is not None
-        raise _unavailable(process.stdout.read().decode("utf-8", "replace").strip(), "failed")
+        process.kill()
+        reason = (said + process.stdout.read()).decode("utf-8", "replace").strip()
+        raise _unavailable(reason or "it did not start in time", "failed")
 
     def _watch(
         self, process: subprocess.Popen[bytes], feed: Feed, limits: SandboxLimits, deadline: float

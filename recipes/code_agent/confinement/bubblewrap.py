@@ -78,9 +78,10 @@ def bwrap_command(
 ) -> list[str]:
     """Return the arguments that run a command in the sandbox.
 
-    It reads a line first, GO, and starts the command then, which gets what follows as its standard input. At
-    the end of the file it does not: whoever should have set limits, and will not be there to end it, has
-    died. (bubblewrap's own --block-fd goes on then, and its --die-with-parent looks out for later deaths.)
+    It writes an empty line when all is set up, and reads a line, GO, before the command starts, which gets
+    what follows as its standard input. At the end of the file it does not start: whoever should end it has
+    died. (bubblewrap's --block-fd goes on then, and its --die-with-parent does not see a death that comes
+    before the inside is set up.)
 
     Args:
         bwrap: The program.
@@ -109,5 +110,5 @@ def bwrap_command(
     path = ":".join([*(f"{folder}/bin" for folder in readable), "/usr/local/bin:/usr/bin:/bin"])
     for name, value in {"PATH": path, **_ENVIRONMENT, **environment}.items():
         arguments += ["--setenv", name, value]
-    start = 'read -r go && exec "$@"'
+    start = 'echo && read -r go && exec "$@"'
     return [*arguments, "--info-fd", str(info_fd), "--", "/bin/sh", "-c", start, "sh", *command]

@@ -35,6 +35,8 @@ class SandboxLimits:
 def limit_command(limits: SandboxLimits, *, per_process: bool) -> list[str]:
     """Return what a command is put behind, so that it and its children run within limits of a process.
 
+    It reads a line first, so that there is time to put it into a control group, and ends without one.
+
     A shell sets them on itself and becomes the command: setting them on a process of another user takes a
     capability that even root may lack.
 
@@ -42,7 +44,7 @@ def limit_command(limits: SandboxLimits, *, per_process: bool) -> list[str]:
         limits: The limits.
         per_process: Whether memory and processes have to be limited so too, there being no control group.
     """
-    rows = ["ulimit -c 0", f"ulimit -t {limits.cpu_seconds}", "ulimit -n 1024"]
+    rows = ["read -r go", "ulimit -c 0", f"ulimit -t {limits.cpu_seconds}", "ulimit -n 1024"]
     rows.append(f"ulimit -f {limits.file_bytes // 512}")
     if per_process:
         rows.append(f"ulimit -v {limits.memory_bytes // 1024}")

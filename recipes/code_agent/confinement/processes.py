@@ -10,7 +10,7 @@ import subprocess
 import time
 from contextlib import suppress
 
-__all__ = ["START_SECONDS", "Feed", "child_pid", "close", "end", "kill", "wait_for_all"]
+__all__ = ["START_SECONDS", "Feed", "child_pid", "close", "end", "first_byte", "kill", "wait_for_all"]
 
 START_SECONDS = END_SECONDS = 10.0
 _PIECE = 1 << 16
@@ -61,6 +61,14 @@ def child_pid(info: int, process: subprocess.Popen[bytes]) -> int | None:
             break
         time.sleep(_INFO_SECONDS)
     return None
+
+
+def first_byte(process: subprocess.Popen[bytes]) -> bytes:
+    """Return the first byte that a process writes; empty if it writes none in time."""
+    assert process.stdout is not None
+    if not select.select([process.stdout], [], [], START_SECONDS)[0]:
+        return b""
+    return os.read(process.stdout.fileno(), 1)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -305,7 +305,7 @@ def test_keys_typed_into_our_terminal_do_not_arrive(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("moment", [None, 0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.5])
 def test_the_parents_death_ends_everything(sandbox: Sandbox, moment: float | None) -> None:
     del sandbox  # only there to skip the test where there can be none
-    name = f"orphan-{os.getpid()}"
+    name = f"orphan-{os.getpid()}-{moment}-"
     script = (
         "from recipes.code_agent.sandbox import Sandbox\n"
         "with Sandbox() as sandbox:\n"
